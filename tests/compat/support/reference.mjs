@@ -1,0 +1,35 @@
+// Node's own Engine.IO and Socket.IO with the settings of our fixtures: `node reference.mjs protocol_v4|protocol_v5`.
+// It serves to check that the tests ask what the protocols say. Where ours promises something else, the test says so
+// and does not run against it (`skip: againstReference && "…"`).
+
+import { createServer } from "node:http";
+import engine from "engine.io";
+import { Server } from "socket.io";
+
+const HEARTBEAT = { pingInterval: 300, pingTimeout: 200, maxHttpBufferSize: 1e6 };
+
+const fixtures = {
+  /** @param {import("node:http").Server} http */
+  protocol_v4(http) {
+    const server = new engine.Server({ ...HEARTBEAT, cors: { origin: "*" } });
+    server.attach(http, { path: "/engine.io/" });
+    server.on("connection", (socket) => socket.on("data", (data) => socket.send(data)));
+  },
+
+  /** @param {import("node:http").Server} http */
+  protocol_v5(http) {
+    const io = new Server(http, { ...HEARTBEAT, connectTimeout: 1_000, cors: { origin: "*" } });
+    for (const name of ["/", "/custom"]) {
+      io.of(name).on("connection", (socket) => {
+        socket.emit("auth", socket.handshake.auth);
+        socket.on("message", (...args) => socket.emit("message-back", ...args));
+        socket.on("message-with-ack", (...args) => args.pop()(...args));
+      });
+    }
+  },
+};
+
+const name = /** @type {keyof typeof fixtures} */ (process.argv[2]);
+const http = createServer();
+fixtures[name](http);
+http.listen(Number(process.env.PORT), "127.0.0.1", () => console.log("READY"));
