@@ -3,7 +3,7 @@
 // and does not run against it (`skip: againstReference && "…"`).
 
 import { createServer } from "node:http";
-import engine from "engine.io";
+import { Server as Engine } from "engine.io";
 import { Server } from "socket.io";
 
 const HEARTBEAT = { pingInterval: 300, pingTimeout: 200, maxHttpBufferSize: 1e6 };
@@ -11,7 +11,7 @@ const HEARTBEAT = { pingInterval: 300, pingTimeout: 200, maxHttpBufferSize: 1e6 
 const fixtures = {
   /** @param {import("node:http").Server} http */
   protocol_v4(http) {
-    const server = new engine.Server({ ...HEARTBEAT, cors: { origin: "*" } });
+    const server = new Engine({ ...HEARTBEAT, cors: { origin: "*" } });
     server.attach(http, { path: "/engine.io/" });
     server.on("connection", (socket) => socket.on("data", (data) => socket.send(data)));
   },

@@ -152,6 +152,8 @@ export class Server {
 export class Listening extends Server {
   /** @type {number} */
   port = 0;
+  /** @type {string[]} one URL per node; `url` is the first */
+  urls = [];
   /** @returns {string} `http://127.0.0.1:port` */
   get url() {
     return `http://127.0.0.1:${this.port}`;
@@ -160,8 +162,6 @@ export class Listening extends Server {
 
 /** The chat server, one or several nodes. */
 export class Chat extends Listening {
-  /** @type {string[]} one URL per node; `url` is the first */
-  urls = [];
   adminUrl = "";
   dataDir = "";
 }
@@ -239,7 +239,7 @@ async function waitReady(server, ready, what) {
 export function startFixture(name, { env = {} } = {}) {
   if (againstReference) return startReference(name, { env });
   const file = binary(name);
-  return startOnPort(file, [], env, name);
+  return startOnPorts(file, [], { name, env });
 }
 
 /**
@@ -249,16 +249,25 @@ export function startFixture(name, { env = {} } = {}) {
  * @returns {Promise<Listening>}
  */
 export function startReference(name, { env = {} } = {}) {
-  return startOnPort(process.execPath, [REFERENCE, name], env, `reference ${name}`);
+  return startOnPorts(process.execPath, [REFERENCE, name], { name: `reference ${name}`, env });
 }
 
-/** @param {string} command @param {string[]} args @param {Record<string, string>} env @param {string} name */
-function startOnPort(command, args, env, name) {
+/**
+ * Any program that takes `PORT` (and `NODES`, node i on PORT + i) from its environment.
+ * @param {string} command
+ * @param {string[]} args
+ * @param {{name: string, nodes?: number, env?: Record<string, string>}} options
+ * @returns {Promise<Listening>}
+ */
+export function startOnPorts(command, args, { name, nodes = 1, env = {} }) {
   return retryTakenPort(async () => {
-    const port = await freePorts();
-    const server = new Listening(command, args, { PORT: String(port), ...env });
+    const port = await freePorts(nodes);
+    const server = new Listening(command, args, { PORT: String(port), NODES: String(nodes), ...env });
     server.port = port;
-    await waitReady(server, () => accepts(port), `${name} listens on ${port}`);
+    server.urls = Array.from({ length: nodes }, (_, node) => `http://127.0.0.1:${port + node}`);
+    const ports = server.urls.map((_, node) => port + node);
+    const ready = async () => (await Promise.all(ports.map(accepts))).every(Boolean);
+    await waitReady(server, ready, `${name} listens on ${server.urls.join(", ")}`);
     return server;
   });
 }
