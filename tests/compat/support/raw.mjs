@@ -211,6 +211,15 @@ export function encodeFrame({ opcode, payload = "", fin = true, rsv = 0, masked 
 
 /** @typedef {{fin: boolean, rsv: number, opcode: number, payload: Buffer}} ReceivedFrame */
 
+/** How many characters of `rest` belong to the answer with this head; Infinity if that is not known yet. */
+function bodyLength(/** @type {string} */ head, /** @type {string} */ rest) {
+  const announced = /^content-length: *(\d+)/im.exec(head)?.[1];
+  if (announced !== undefined) return Number(announced);
+  if (!/^transfer-encoding: *chunked/im.test(head)) return Infinity;
+  const end = /(^|\r\n)0\r\n\r\n/.exec(rest);
+  return end ? end.index + end[0].length : Infinity;
+}
+
 /** A TCP connection that speaks HTTP and WebSocket byte for byte. */
 export class TcpClient {
   /** @type {Inbox<ReceivedFrame>} */
@@ -311,7 +320,7 @@ export class TcpClient {
     return this.readAnswer();
   }
 
-  /** Reads one HTTP answer with a content-length (or up to the end of the connection). @returns {Promise<string>} */
+  /** Reads one HTTP answer, a chunked body as it stands on the wire. @returns {Promise<string>} */
   async readAnswer(deadline = SOON) {
     const answer = new Promise((resolve) => {
       this.#onHead = () => {
@@ -320,8 +329,7 @@ export class TcpClient {
         const closed = this.#socket.destroyed || this.#socket.readableEnded;
         if (headEnd < 0) return closed ? resolve(text) : undefined;
         const switched = text.startsWith("HTTP/1.1 101");
-        const length = switched ? 0 : Number(/^content-length: *(\d+)/im.exec(text.slice(0, headEnd))?.[1] ?? Infinity);
-        const end = headEnd + 4 + length;
+        const end = headEnd + 4 + (switched ? 0 : bodyLength(text.slice(0, headEnd), text.slice(headEnd + 4)));
         if (text.length < end && !closed) return undefined;
         this.#onHead = () => {};
         this.#upgraded = switched;
