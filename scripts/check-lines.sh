@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# A source file has at most 400 lines, not counting the test module at its end.
+set -euo pipefail
+limit=400
+status=0
+while IFS= read -r file; do
+  [ -f "$file" ] || continue
+  lines=$(awk '/^#\[cfg\(test\)\]/ { exit } { n++ } END { print n + 0 }' "$file")
+  if [ "$lines" -gt "$limit" ]; then
+    printf '%s: %s lines without tests, %s are allowed: split it by idea\n' "$file" "$lines" "$limit" >&2
+    status=1
+  fi
+done < <(git ls-files --cached --others --exclude-standard -- '*.rs' '*.ts' '*.mjs' '*.js' '*.py' '*.sh' | sort -u)
+exit "$status"

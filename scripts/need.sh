@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# need.sh THING...: makes sure that what a target needs is there, or says in one line what to install.
+# Only Debian packages are installed, and only as root: everything else is the developer's own choice.
+set -euo pipefail
+
+say() { printf '%s\n' "$*" >&2; }
+
+# apt_install PACKAGE...: true if the packages are installed afterwards.
+apt_install() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  say "installing $* (Debian packages)"
+  export DEBIAN_FRONTEND=noninteractive
+  local options=(-qq -o Dpkg::Use-Pty=0 -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+  apt-get "${options[@]}" update >/dev/null || return 1
+  apt-get "${options[@]}" install -y --no-install-recommends "$@" >/dev/null
+}
+
+need_rust() {
+  command -v cargo >/dev/null && return
+  say "Rust is missing: install rustup (https://rustup.rs); rust-toolchain.toml then picks the version"
+  return 1
+}
+
+need_node() {
+  local version
+  if ! version=$(node --version 2>/dev/null); then
+    say "Node is missing: install Node 20 or newer (https://nodejs.org)"
+    return 1
+  fi
+  local major=${version#v}
+  major=${major%%.*}
+  [ "$major" -ge 20 ] && return
+  say "Node $version is too old: install Node 20 or newer (https://nodejs.org)"
+  return 1
+}
+
+need_browser() {
+  [ -x "${CHROMIUM:-}" ] && return
+  local name
+  for name in chromium chromium-browser google-chrome; do
+    command -v "$name" >/dev/null && return
+  done
+  apt_install chromium && return
+  say "a browser is missing: install Debian's package 'chromium', or set CHROMIUM to the path of a Chromium"
+  return 1
+}
+
+need_python() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null && return
+  apt_install python3 python3-venv && return
+  say "Python's venv is missing: install Debian's packages 'python3' and 'python3-venv'"
+  return 1
+}
+
+need_taskset() {
+  command -v taskset >/dev/null && return
+  apt_install util-linux && return
+  say "taskset is missing: install Debian's package 'util-linux' (the comparison runs on Linux only)"
+  return 1
+}
+
+for thing in "$@"; do
+  case "$thing" in
+    rust | node | browser | python | taskset) "need_$thing" ;;
+    *) say "need.sh knows rust, node, browser, python, taskset; not '$thing'"; exit 2 ;;
+  esac
+done
