@@ -1,0 +1,22 @@
+//! The contract between ChatCluster's parts: the configuration file of the chat server.
+//!
+//! [`ServerConfig`] is what was written (every field has its default here and nowhere else);
+//! [`Config`] is what holds after [`ServerConfig::validate`]. Whoever holds a [`Config`] checks
+//! nothing again. Reading and validating report every [`Problem`] at once. This crate reads no
+//! file and no flag: that is the server's `settings`.
+
+mod config;
+mod duration;
+mod problem;
+mod read;
+mod server_config;
+mod validate;
+
+pub use config::{Auth, Config, Cors, Drain, Engine, History, Jwt, Limits, Origins, Recovery};
+pub use duration::{DurationText, ParseDurationError};
+pub use problem::{Problem, Problems};
+pub use server_config::{
+    AuthSection, AuthType, CorsSection, DrainSection, EngineSection, HistorySection, JwtAlgorithm,
+    JwtSection, LimitsSection, LogLevel, MAX_NODES, Nodes, ParseLogLevelError, ParseNodesError,
+    RecoverySection, ServerConfig, Transport,
+};

@@ -1,0 +1,413 @@
+//! The file as it is written: sections, fields, and the one place where defaults stand.
+
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::DurationText;
+
+/// The most nodes that one process runs.
+pub const MAX_NODES: u16 = 64;
+
+/// The server's configuration file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Address of the first node; node `i` listens on this port + `i`. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Address of metrics and probes, never to be exposed to clients.
+    pub admin_listen: SocketAddr,
+    /// Nodes in this process: 1 to 64, or `auto` for one per core.
+    pub nodes: Nodes,
+    /// Folder of the message history, made if absent.
+    pub data_dir: PathBuf,
+    /// Least severe level that is logged.
+    pub log_level: LogLevel,
+    /// Connections: heartbeats, sizes, transports.
+    pub engine: EngineSection,
+    /// Which pages of other origins may connect.
+    pub cors: CorsSection,
+    /// Connection state recovery.
+    pub recovery: RecoverySection,
+    /// Who may connect.
+    pub auth: AuthSection,
+    /// The stored messages.
+    pub history: HistorySection,
+    /// What one client may take.
+    pub limits: LimitsSection,
+    /// How the server ends.
+    pub drain: DrainSection,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 3000)),
+            admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9090)),
+            nodes: Nodes::Count(1),
+            data_dir: PathBuf::from("data"),
+            log_level: LogLevel::Info,
+            engine: EngineSection::default(),
+            cors: CorsSection::default(),
+            recovery: RecoverySection::default(),
+            auth: AuthSection::default(),
+            history: HistorySection::default(),
+            limits: LimitsSection::default(),
+            drain: DrainSection::default(),
+        }
+    }
+}
+
+/// Connections: heartbeats, sizes, transports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EngineSection {
+    /// Time between two pings.
+    pub ping_interval: DurationText,
+    /// Time within which a ping must be answered.
+    pub ping_timeout: DurationText,
+    /// Time within which an upgrade to WebSocket must be finished.
+    pub upgrade_timeout: DurationText,
+    /// Time within which a connection must join a namespace.
+    pub connect_timeout: DurationText,
+    /// Largest message that a client may send.
+    pub max_payload_bytes: u64,
+    /// Bytes that may wait for one client; beyond, it is disconnected into recovery.
+    pub max_send_queue_bytes: u64,
+    /// Transports that are offered.
+    pub transports: Vec<Transport>,
+}
+
+impl Default for EngineSection {
+    fn default() -> Self {
+        Self {
+            ping_interval: DurationText::seconds(25),
+            ping_timeout: DurationText::seconds(20),
+            upgrade_timeout: DurationText::seconds(10),
+            connect_timeout: DurationText::seconds(45),
+            max_payload_bytes: 1_000_000,
+            max_send_queue_bytes: 4 << 20,
+            transports: vec![Transport::Polling, Transport::Websocket],
+        }
+    }
+}
+
+/// Which pages of other origins may connect. Without origins, none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CorsSection {
+    /// Origins such as `https://chat.example.com`, or the single entry `*` for all.
+    pub origins: Vec<String>,
+    /// Whether browsers may send cookies along.
+    pub credentials: bool,
+}
+
+/// Connection state recovery: rooms and missed events after a short absence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RecoverySection {
+    /// Whether sessions are recovered at all.
+    pub enabled: bool,
+    /// How long a client may stay away.
+    pub window: DurationText,
+    /// Bytes of recent events kept in memory.
+    pub memory_window_bytes: u64,
+    /// Most events of one replay; a client that missed more is not recovered.
+    pub max_replay_events: u64,
+    /// Most bytes of one replay; a client that missed more is not recovered.
+    pub max_replay_bytes: u64,
+}
+
+impl Default for RecoverySection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            window: DurationText::seconds(120),
+            memory_window_bytes: 64 << 20,
+            max_replay_events: 100_000,
+            max_replay_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AuthSection {
+    /// `None`: everyone, under a name of their choice. `Jwt`: holders of a signed token.
+    #[serde(rename = "type")]
+    pub kind: AuthType,
+    /// The token's rules; only with `type: Jwt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<JwtSection>,
+}
+
+/// The way clients are authenticated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthType {
+    /// Everyone may connect.
+    #[default]
+    None,
+    /// A JSON Web Token is required.
+    Jwt,
+}
+
+/// Which tokens are accepted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct JwtSection {
+    /// The only accepted signature algorithm.
+    pub algorithm: JwtAlgorithm,
+    /// File that holds the key (32 bytes or more; one newline at the end is ignored).
+    pub key_file: PathBuf,
+    /// Required `iss`, if set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Required `aud`, if set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// How far the clocks of issuer and server may differ.
+    pub clock_skew: DurationText,
+}
+
+impl Default for JwtSection {
+    fn default() -> Self {
+        Self {
+            algorithm: JwtAlgorithm::Hs256,
+            key_file: PathBuf::new(),
+            issuer: None,
+            audience: None,
+            clock_skew: DurationText::seconds(30),
+        }
+    }
+}
+
+/// Signature algorithms of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256.
+    #[serde(rename = "HS256")]
+    Hs256,
+}
+
+/// The stored messages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HistorySection {
+    /// Age at which messages are deleted; `0` keeps them for ever.
+    pub retention: DurationText,
+    /// Most missed messages that are sent to a client that could not be recovered.
+    pub replay_limit: u64,
+    /// How many of the newest messages a new client, or one that missed too many, is sent.
+    pub replay_newest: u64,
+}
+
+impl Default for HistorySection {
+    fn default() -> Self {
+        Self {
+            retention: DurationText::seconds(30 * 86_400),
+            replay_limit: 10_000,
+            replay_newest: 200,
+        }
+    }
+}
+
+/// What clients may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Connections in all.
+    pub connections: u64,
+    /// Connections from one address (IPv6: one /64 network); `0` sets no limit, as is needed
+    /// behind a proxy, which shows the server one address for everyone.
+    pub connections_per_address: u64,
+    /// Events per second from one socket, in the long run.
+    pub events_per_second: u64,
+    /// Events from one socket at once.
+    pub events_burst: u64,
+    /// Rooms that one socket may be in.
+    pub rooms_per_socket: u64,
+    /// Unicode characters of one message.
+    pub message_characters: u64,
+    /// Events of one socket that may wait for their handler; then the socket is not read.
+    pub inbox_events: u64,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            connections_per_address: 4096,
+            events_per_second: 50,
+            events_burst: 200,
+            rooms_per_socket: 50,
+            message_characters: 4000,
+            inbox_events: 128,
+        }
+    }
+}
+
+/// How the server ends after SIGTERM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DrainSection {
+    /// How long handshakes are still served, because load balancers learn late. Kubernetes needs 3s.
+    pub settle: DurationText,
+    /// Time within which the server ends, whatever still runs.
+    pub deadline: DurationText,
+    /// Clients disconnected per second, so that they do not come back all at once.
+    pub rate: u64,
+}
+
+impl Default for DrainSection {
+    fn default() -> Self {
+        Self {
+            settle: DurationText::seconds(0),
+            deadline: DurationText::seconds(30),
+            rate: 500,
+        }
+    }
+}
+
+/// Ways to carry packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// WebSocket.
+    Websocket,
+}
+
+/// Number of nodes in one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// One per core.
+    Auto,
+    /// This many, 1 to [`MAX_NODES`].
+    Count(u16),
+}
+
+/// The text is not a number of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {NODES_ALLOWED}")]
+pub struct ParseNodesError;
+
+const NODES_ALLOWED: &str = "an integer from 1 to 64, or `auto`";
+
+impl Nodes {
+    /// The number of nodes on a machine with `cores`.
+    pub fn resolve(self, cores: usize) -> usize {
+        match self {
+            Self::Auto => cores.clamp(1, usize::from(MAX_NODES)),
+            Self::Count(count) => usize::from(count),
+        }
+    }
+
+    fn from_number(number: u64) -> Result<Self, ParseNodesError> {
+        match u16::try_from(number) {
+            Ok(count) if (1..=MAX_NODES).contains(&count) => Ok(Self::Count(count)),
+            _ => Err(ParseNodesError),
+        }
+    }
+}
+
+impl FromStr for Nodes {
+    type Err = ParseNodesError;
+
+    fn from_str(text: &str) -> Result<Self, ParseNodesError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => Self::from_number(text.parse().map_err(|_| ParseNodesError)?),
+        }
+    }
+}
+
+impl Serialize for Nodes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Count(count) => serializer.serialize_u16(*count),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Nodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Nodes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(NODES_ALLOWED)
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Nodes, E> {
+                Nodes::from_number(number)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Nodes, E> {
+                text.parse()
+                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Severity of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Failures that someone must look at.
+    Error,
+    /// Also what may become a failure.
+    Warn,
+    /// Also what happens once: start, drain, end.
+    Info,
+    /// Also what happens per connection.
+    Debug,
+    /// Also what happens per packet.
+    Trace,
+}
+
+/// The text is not a log level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of `error`, `warn`, `info`, `debug`, `trace`")]
+pub struct ParseLogLevelError;
+
+impl LogLevel {
+    /// The level as it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl FromStr for LogLevel {
+    type Err = ParseLogLevelError;
+
+    fn from_str(text: &str) -> Result<Self, ParseLogLevelError> {
+        [
+            Self::Error,
+            Self::Warn,
+            Self::Info,
+            Self::Debug,
+            Self::Trace,
+        ]
+        .into_iter()
+        .find(|level| level.as_str() == text)
+        .ok_or(ParseLogLevelError)
+    }
+}
