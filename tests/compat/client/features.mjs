@@ -3,8 +3,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { againstReference, freePorts, Listening } from "../support/servers.mjs";
-import { until } from "../support/wait.mjs";
+import { againstReference, startOnPorts } from "../support/servers.mjs";
 
 const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
 const REFERENCE = fileURLToPath(new URL("./reference.mjs", import.meta.url));
@@ -17,23 +16,8 @@ function command() {
   throw new Error(`${file} does not exist; run: cargo build -p chatcluster-socketio --example features (or set CHATCLUSTER_FEATURES)`);
 }
 
-/** The features server; `urls` has one entry per node. */
-export class Features extends Listening {
-  /** @type {string[]} */
-  urls = [];
-}
-
-/**
- * @param {{nodes?: number, recovery?: boolean, env?: Record<string, string>}} [options]
- * @returns {Promise<Features>}
- */
+/** @param {{nodes?: number, recovery?: boolean, env?: Record<string, string>}} [options] */
 export async function startFeatures({ nodes = 1, recovery = false, env = {} } = {}) {
   const [program, args] = command();
-  const port = await freePorts(nodes);
-  const server = new Features(program, args, { PORT: `${port}`, NODES: `${nodes}`, RECOVERY: recovery ? "1" : "", ...env });
-  server.port = port;
-  server.urls = Array.from({ length: nodes }, (_, node) => `http://127.0.0.1:${port + node}`);
-  await until(() => server.exit || /^READY/m.test(server.output), 20_000, () => `features server prints READY; output: ${server.tail()}`);
-  if (server.exit) throw new Error(`features server ended at start: ${server.tail()}`);
-  return server;
+  return startOnPorts(program, args, { name: "features", nodes, env: { RECOVERY: recovery ? "1" : "", ...env } });
 }

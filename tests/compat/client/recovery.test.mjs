@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import { Manager } from "socket.io-client";
-import { collect, collectAny, pause, SOON, until } from "../support/wait.mjs";
+import { collect, collectAny, pause, SOON, until, within } from "../support/wait.mjs";
 import { startFeatures } from "./features.mjs";
 import { ask, Clients, connected, MODES, once, reconnected, refusal, settled } from "./official.mjs";
 
@@ -223,7 +223,7 @@ for (const [mode, options] of Object.entries(MODES)) {
           socket.on("m", listener);
         });
         release();
-        release = await reached;
+        release = await within(reached, 2 * SOON, `replay reaches ${cutAt}`);
       }
       release();
       await until(() => firsts(got).includes(399));
@@ -339,12 +339,13 @@ for (const [mode, options] of Object.entries(MODES)) {
 
     fresh("a taken over session is closed by transport, never by DISCONNECT", async () => {
       const [first, second] = [await connect(), clients.open(server.url, { autoConnect: false })];
+      const { id } = first;
       const reason = once(first, "disconnect");
       holdAway(first);
       second._pid = first._pid;
       second.connect();
       await connected(second);
-      assert.equal(second.id, first.id ?? second.id);
+      assert.equal(second.id, id);
       assert.match((await reason)[0], /transport (close|error)/);
       assert.equal(await ask(second, "echo", "live"), "live");
     });
