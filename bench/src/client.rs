@@ -143,32 +143,34 @@ impl Client {
         &mut self,
         mut each: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let mut pinged = false;
+        let mut pings = 0;
+        let mut packets = |packet: &[u8]| {
+            if packet == b"2" {
+                pings += 1;
+                return Ok(());
+            }
+            each(packet)
+        };
         loop {
             self.stream.0.readable().await?;
-            let read = BUFFER.with_borrow_mut(|buffer| match self.stream.0.try_read(buffer) {
-                Ok(0) => bail!("the server closed the connection"),
-                Ok(length) => {
-                    self.frames.feed(&buffer[..length], |packet| {
-                        if packet == b"2" {
-                            pinged = true;
-                            return Ok(());
-                        }
-                        each(packet)
-                    })?;
-                    Ok(true)
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
-                Err(error) => Err(error.into()),
-            })?;
-            if read {
+            if self.read(&mut packets)? {
                 break;
             }
         }
-        if pinged {
+        if pings > 0 {
             self.send(&wire::text("3")).await?;
         }
         Ok(())
+    }
+
+    /// Reads once; false if there was nothing to read.
+    fn read(&mut self, each: impl FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        BUFFER.with_borrow_mut(|buffer| match self.stream.0.try_read(buffer) {
+            Ok(0) => bail!("the server closed the connection"),
+            Ok(length) => self.frames.feed(&buffer[..length], each).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error.into()),
+        })
     }
 }
 

@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,10 +41,7 @@ impl Cpu {
         let (_, fields) = stat
             .rsplit_once(')')
             .context("unknown form of /proc/PID/stat")?;
-        let mut times = fields
-            .split_whitespace()
-            .skip(11)
-            .map(|ticks| ticks.parse::<f64>());
+        let mut times = fields.split_whitespace().skip(11).map(str::parse::<f64>);
         let (Some(Ok(user)), Some(Ok(system))) = (times.next(), times.next()) else {
             bail!("unknown form of /proc/PID/stat");
         };
@@ -131,7 +128,7 @@ impl Server {
         while let Some(line) = lines.next_line().await? {
             if line.trim() == "READY" {
                 // A full pipe would stall the server; this ends when the server does.
-                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                tokio::spawn(drain(lines));
                 return Ok(());
             }
         }
@@ -167,6 +164,11 @@ impl Server {
             }
         }
     }
+}
+
+/// Reads and forgets.
+async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
+    while let Ok(Some(_)) = lines.next_line().await {}
 }
 
 /// A port that nothing listens on now.

@@ -90,19 +90,7 @@ fn rows(figures: &Figures, plan: &Plan) -> Vec<Row> {
             round.room[index].total_us()
         }));
     }
-    rows.push(Row {
-        node: figures
-            .foreign_node
-            .iter()
-            .map(|cost| cost.total_us())
-            .collect(),
-        ours: figures
-            .foreign_ours
-            .iter()
-            .map(|cost| cost.total_us())
-            .collect(),
-        ..row(format!("{echo}, by socket.io-client"), "us", ECHO, &|_| 0.0)
-    });
+    rows.push(foreign(figures, format!("{echo}, by socket.io-client")));
     let trip = "round trip of an echo, 1 in flight";
     rows.extend([
         row(
@@ -121,6 +109,21 @@ fn rows(figures: &Figures, plan: &Plan) -> Vec<Row> {
         ),
     ]);
     rows
+}
+
+/// The echo load by the official client.
+fn foreign(figures: &Figures, name: String) -> Row {
+    let totals = |costs: &[Cost]| costs.iter().map(|cost| cost.total_us()).collect();
+    let node = totals(&figures.foreign_node);
+    let ours = totals(&figures.foreign_ours);
+    Row {
+        name,
+        unit: "us",
+        node,
+        ours,
+        aim: ECHO.0,
+        must: ECHO.1,
+    }
 }
 
 /// User and system time apart.
