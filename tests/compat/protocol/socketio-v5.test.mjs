@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { PollingSession, RawWebSocket, request } from "../support/raw.mjs";
 import { parsePacket } from "../support/packets.mjs";
 import { againstReference, startFixture } from "../support/servers.mjs";
-import { SOON, until } from "../support/wait.mjs";
+import { SOON, pause, until } from "../support/wait.mjs";
 
 const PING_INTERVAL = 300;
 const CONNECT_TIMEOUT = 1_000;
@@ -225,6 +225,8 @@ describe("DISCONNECT", () => {
   test("after_disconnect_one_can_connect_again_as_somebody_new", async () => {
     const { socket, sid } = await openConnected();
     socket.send("41");
+    // The reference handles a DISCONNECT a tick after it has read it, and closes if the CONNECT came in the same read.
+    if (againstReference) await pause(20);
     socket.send("40");
     const answer = parsePacket(await socket.inbox.next());
     assert.deepEqual(Object.keys(answer.data), ["sid"]);
@@ -237,9 +239,7 @@ describe("DISCONNECT", () => {
   test("event_after_disconnect_closes", async () => {
     const { socket } = await openConnected();
     socket.send("41");
-    // The reference handles a packet a tick after it has read it; both must not come in one read.
-    socket.answerPings = false;
-    assert.equal(await socket.inbox.next(), "2");
+    if (againstReference) await pause(20); // see above
     socket.send('42["message","late"]');
     await assertClosedAtOnce(socket);
   });
