@@ -1,0 +1,154 @@
+# The only entry: `make help` lists what there is. CI calls `check` and `test` through .ci/run.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+# Recipes share one cargo lock and two cores, and tests measure deadlines: `make -j` gains nothing and is safe.
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# A forgotten Cargo.lock is an error in CI and a diff on a developer's machine.
+LOCKED := $(if $(CI),--locked)
+STEP := scripts/step.sh
+NPM_CI := npm ci --no-audit --no-fund --loglevel=error
+
+# npm writes this file at the end of an installation: it is the stamp that the lock file is compared with.
+STAMP := node_modules/.package-lock.json
+WEB_MODULES := server/web/$(STAMP)
+COMPAT_MODULES := tests/compat/$(STAMP)
+BENCH_MODULES := bench/$(STAMP)
+PAGE := server/web/dist/index.html
+PAGE_SOURCES := $(shell find server/web/src server/web/static server/web/*.json server/web/*.mjs -type f 2>/dev/null)
+PYTHON_REQUIREMENTS := $(wildcard tests/compat/requirements.txt)
+PYTHON := $(if $(PYTHON_REQUIREMENTS),tests/compat/.venv/.installed)
+
+# What the compatibility tests start. They may be set to programs built elsewhere.
+EXAMPLES := $(TARGET_DIR)/debug/examples
+export CHATCLUSTER_SERVER ?= $(abspath $(TARGET_DIR)/debug/chatcluster-server)
+export CHATCLUSTER_FEATURES ?= $(abspath $(EXAMPLES)/features)
+export CHATCLUSTER_WORKLOAD ?= $(abspath $(EXAMPLES)/workload)
+export CHATCLUSTER_PROTOCOL_V4 ?= $(abspath $(EXAMPLES)/protocol_v4)
+export CHATCLUSTER_PROTOCOL_V5 ?= $(abspath $(EXAMPLES)/protocol_v5)
+
+.PHONY: help
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### Run
+
+.PHONY: run
+run: web ## Builds all and runs the chat on http://localhost:3000, history in ./data (ARGS="--nodes 4" adds flags)
+	@scripts/need.sh rust
+	@echo "== the server: http://localhost:3000 once it is built (Ctrl-C ends it)"
+	@cargo run --quiet $(LOCKED) -p chatcluster-server --bin chatcluster-server -- --data-dir data $(ARGS)
+
+.PHONY: web
+web: $(PAGE) ## Builds the chat page
+
+$(PAGE): $(WEB_MODULES) $(PAGE_SOURCES)
+	@$(STEP) "the page" npm --prefix server/web run --silent build
+	@touch $@
+
+%/$(STAMP): %/package-lock.json %/package.json
+	@scripts/need.sh node
+	@$(STEP) "npm packages of $*" $(NPM_CI) --prefix $*
+	@touch $@
+
+##### Check
+
+.PHONY: check
+check: check-tree check-web check-rust ## Formats, lints, documentation, lengths, licences: what CI checks first
+
+.PHONY: check-tree
+check-tree:
+	@scripts/need.sh rust node
+	@$(STEP) "file lengths" scripts/check-lines.sh
+	@$(STEP) "paths and hosts" scripts/check-paths.sh
+	@$(STEP) "scripts" scripts/check-scripts.sh
+	@$(STEP) "licences and sources" node scripts/check-deps.mjs $(LOCKED)
+
+.PHONY: check-web
+check-web: $(WEB_MODULES)
+	@$(STEP) "the page: types, lints, format" npm --prefix server/web run --silent check
+
+.PHONY: check-rust
+check-rust: web
+	@$(STEP) "rustfmt" cargo fmt --all --check
+	@$(STEP) "clippy" cargo clippy --quiet $(LOCKED) --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(STEP) "rustdoc" \
+		cargo doc --quiet $(LOCKED) --workspace --no-deps --document-private-items
+
+DENY_VERSION := 0.20.2
+.PHONY: deny
+deny: ## Runs cargo-deny with the advisories (builds it once, some minutes; CI's form of it is in `check`)
+	@scripts/need.sh rust
+	@[ -x .tools/bin/cargo-deny ] || $(STEP) "cargo-deny" \
+		cargo install --quiet --locked --root .tools cargo-deny@$(DENY_VERSION)
+	@.tools/bin/cargo-deny --workspace check --hide-inclusion-graph licenses sources bans
+	@.tools/bin/cargo-deny --workspace check --hide-inclusion-graph advisories || echo "advisories: reported, not enforced"
+
+##### Test
+
+.PHONY: test
+ifdef T
+test: web $(COMPAT_MODULES) $(PYTHON) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
+	@scripts/need.sh rust node browser
+	@T='$(T)' LOCKED='$(LOCKED)' scripts/test-one.sh
+else
+test: test-rust test-web test-compat
+	@echo; echo "all tests passed"
+endif
+
+.PHONY: test-rust
+test-rust: web
+	@scripts/need.sh rust
+	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
+	@$(STEP) "Rust tests" cargo test $(LOCKED) --workspace --no-fail-fast
+
+.PHONY: test-web
+test-web: $(WEB_MODULES)
+	@$(STEP) "page tests" npm --prefix server/web run --silent test
+
+.PHONY: test-compat
+test-compat: web $(COMPAT_MODULES) $(PYTHON)
+	@scripts/need.sh rust browser
+	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
+	@$(STEP) "compatibility tests" npm --prefix tests/compat run --silent test
+
+tests/compat/.venv/.installed: $(PYTHON_REQUIREMENTS)
+	@scripts/need.sh python
+	@rm -rf tests/compat/.venv
+	@$(STEP) "Python environment" python3 -m venv tests/compat/.venv
+	@$(STEP) "Python packages" tests/compat/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: fuzz
+FUZZ_SECONDS := 600
+fuzz: web ## Fuzzes each codec for ten minutes (FUZZ_SECONDS=N); `test` does it for seconds
+	@CHATCLUSTER_FUZZ_SECONDS=$(FUZZ_SECONDS) $(STEP) "fuzz" \
+		cargo test $(LOCKED) --workspace -- fuzz --nocapture
+
+##### Measure
+
+.PHONY: fixtures
+fixtures: web ## Release builds of the servers for foreign suites and load tools: protocol_v4, protocol_v5, workload
+	@scripts/need.sh rust
+	@$(STEP) "protocol_v4" cargo build --quiet --release $(LOCKED) -p chatcluster-engineio --example protocol_v4
+	@$(STEP) "protocol_v5" cargo build --quiet --release $(LOCKED) -p chatcluster-socketio --example protocol_v5
+	@$(STEP) "workload" cargo build --quiet --release $(LOCKED) -p chatcluster-server --example workload
+
+.PHONY: bench
+bench: web $(BENCH_MODULES) ## Compares with Node's Socket.IO 4.8, about 10 minutes on an idle machine (QUICK=1: one minute)
+	@scripts/need.sh rust node taskset
+	@$(STEP) "build" cargo build --quiet --release $(LOCKED) -p chatcluster-server --bin chatcluster-server --example workload
+	@$(STEP) "build" cargo build --quiet --release $(LOCKED) -p chatcluster-bench
+	@ulimit -n "$$(ulimit -Hn)"; BENCH_TARGET="$(TARGET_DIR)/release" taskset -c 1 "$(TARGET_DIR)/release/chatcluster-bench"
+
+##### Clean
+
+.PHONY: clean
+clean: ## Removes what was built or installed here; ./data stays
+	@cargo clean --quiet
+	@rm -rf {server/web,tests/compat,bench}/node_modules server/web/{dist,build} tests/compat/{.venv,artifacts} .tools

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs the test cases whose name contains $T, wherever they are; it is an error if there is none.
+set -euo pipefail
+found=0
+
+# In Rust, names are listed by the test programs themselves.
+scripts/step.sh "build" cargo build --quiet ${LOCKED:-} --workspace --bins --examples
+if cargo test --quiet ${LOCKED:-} --workspace -- --list "$T" 2>/dev/null | grep -q ': test$'; then
+  found=1
+  scripts/step.sh "Rust tests: $T" cargo test --quiet ${LOCKED:-} --workspace --no-fail-fast -- "$T"
+fi
+
+# In JavaScript, names are texts in the test files.
+if git grep -qF --untracked -e "$T" -- 'server/web/tests/*.test.*'; then
+  found=1
+  (
+    cd server/web
+    node build.mjs --tests
+    ../../scripts/step.sh "page tests: $T" node --test --test-name-pattern="$T" build/tests/
+  )
+fi
+if git grep -qF --untracked -e "$T" -- 'tests/compat/*.test.*'; then
+  found=1
+  scripts/step.sh "compatibility tests: $T" npm --prefix tests/compat run --silent test # reads T
+fi
+
+if [ "$found" = 0 ]; then
+  printf 'no test has a name that contains "%s"\n' "$T" >&2
+  exit 1
+fi
