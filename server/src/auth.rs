@@ -1,0 +1,174 @@
+//! Who a connection is: from the CONNECT packet's auth payload to an [`Identity`], or a refusal.
+//!
+//! Runs for new and for recovered connections alike. The rules of tokens are in `token`.
+
+mod token;
+
+use std::{fmt, time::SystemTime};
+
+use chatcluster_chat_api::Auth;
+use rand::RngExt;
+use serde_json::Value;
+
+pub use token::LoadKeyError;
+use token::TokenRules;
+
+use crate::{
+    codes::{Code, Refusal},
+    limits::is_name,
+};
+
+/// Positions are integers that JavaScript holds exactly.
+const MAX_POSITION: u64 = (1 << 53) - 1;
+
+/// Who is at the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The token's `sub`; `None` for an anonymous client.
+    pub subject: Option<String>,
+    /// The name shown to others.
+    pub name: String,
+    /// When the token ends, clock skew included.
+    pub expires: Option<SystemTime>,
+}
+
+/// What the auth payload said, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who connects.
+    pub identity: Identity,
+    /// The highest position of the lobby that the client has; 0 if none.
+    pub server_offset: u64,
+    /// Whether the client reads refusals with `retry: true`.
+    pub is_retryable: bool,
+}
+
+/// Decides who may connect.
+pub struct Authenticator(Rules);
+
+enum Rules {
+    Anonymous,
+    Token(Box<TokenRules>),
+}
+
+impl Authenticator {
+    /// Loads what the rules need: with `Jwt`, the key.
+    pub fn load(auth: &Auth) -> Result<Self, LoadKeyError> {
+        Ok(Self(match auth {
+            Auth::None => Rules::Anonymous,
+            Auth::Jwt(jwt) => Rules::Token(Box::new(TokenRules::load(jwt)?)),
+        }))
+    }
+
+    /// Checks the auth payload of a CONNECT packet. Absent and `null` keys are the same.
+    pub fn authenticate(&self, payload: &Value) -> Result<Claim, Refusal> {
+        let key = |name| payload.get(name).filter(|value| !value.is_null());
+        let identity = match &self.0 {
+            Rules::Anonymous => anonymous(key("name"))?,
+            Rules::Token(rules) => rules.identity(key("token"))?,
+        };
+        Ok(Claim {
+            identity,
+            server_offset: server_offset(key("serverOffset"))?,
+            is_retryable: key("retryable") == Some(&Value::Bool(true)),
+        })
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Rules::Anonymous => "Authenticator(None)",
+            Rules::Token(_) => "Authenticator(Jwt)",
+        })
+    }
+}
+
+fn anonymous(name: Option<&Value>) -> Result<Identity, Refusal> {
+    let name = match name {
+        None => guest(),
+        Some(Value::String(name)) if is_name(name) => name.clone(),
+        Some(_) => return Err(Refusal::of(Code::Name, "name")),
+    };
+    Ok(Identity {
+        subject: None,
+        name,
+        expires: None,
+    })
+}
+
+fn guest() -> String {
+    const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = rand::rng();
+    let suffix = (0..4).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]));
+    "guest-".chars().chain(suffix).collect()
+}
+
+fn server_offset(value: Option<&Value>) -> Result<u64, Refusal> {
+    match value {
+        None => Ok(0),
+        Some(value) => value
+            .as_u64()
+            .filter(|position| *position <= MAX_POSITION)
+            .ok_or(Refusal::of(Code::ServerOffset, "serverOffset")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claim(payload: &Value) -> Result<Claim, Refusal> {
+        Authenticator::load(&Auth::None)
+            .unwrap()
+            .authenticate(payload)
+    }
+
+    #[test]
+    fn without_a_payload_one_is_a_guest() {
+        for payload in [
+            Value::Null,
+            json!({}),
+            json!({"name": null, "token": "unused"}),
+        ] {
+            let claim = claim(&payload).unwrap();
+            assert_eq!(claim.identity.subject, None);
+            assert_eq!((claim.server_offset, claim.is_retryable), (0, false));
+            let suffix = claim.identity.name.strip_prefix("guest-").unwrap();
+            assert_eq!(suffix.chars().count(), 4, "{suffix}");
+        }
+    }
+
+    #[test]
+    fn a_chosen_name_is_kept_or_refused() {
+        assert_eq!(claim(&json!({"name": "Zoë"})).unwrap().identity.name, "Zoë");
+        for name in [json!(""), json!("a\tb"), json!("x".repeat(65)), json!(7)] {
+            let refusal = claim(&json!({ "name": name })).unwrap_err();
+            assert_eq!(refusal, Refusal::of(Code::Name, "name"), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_server_offset_is_a_position_or_refused() {
+        assert_eq!(
+            claim(&json!({"serverOffset": 12})).unwrap().server_offset,
+            12
+        );
+        for offset in [json!(-1), json!(1.5), json!("12"), json!(1_u64 << 53)] {
+            let refusal = claim(&json!({ "serverOffset": offset })).unwrap_err();
+            assert_eq!(
+                refusal,
+                Refusal::of(Code::ServerOffset, "serverOffset"),
+                "{offset}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_true_is_retryable() {
+        assert!(claim(&json!({"retryable": true})).unwrap().is_retryable);
+        assert!(!claim(&json!({"retryable": "yes"})).unwrap().is_retryable);
+    }
+}

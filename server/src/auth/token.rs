@@ -1,0 +1,339 @@
+//! JSON Web Tokens: HS256 only, expiry always, issuer and audience where configured.
+//!
+//! Neither token nor key ever reaches an error, a `Debug` or a log line.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use chatcluster_chat_api::{Jwt, JwtAlgorithm};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Identity;
+use crate::{
+    codes::{Code, Refusal},
+    limits::is_name,
+};
+
+/// Fewer bytes than the hash has are refused (RFC 7518, 3.2).
+const MIN_KEY_BYTES: usize = 32;
+/// A token is parsed only up to this length; real ones are far shorter.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+const MAX_SUBJECT_CHARACTERS: usize = 256;
+
+/// The key for tokens cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadKeyError {
+    /// The file cannot be read.
+    #[error("cannot read auth.jwt.keyFile {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The key is too short to be safe.
+    #[error("auth.jwt.keyFile {} holds {bytes} bytes; HS256 needs at least 32", path.display())]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+        /// Its length without the newline at the end.
+        bytes: usize,
+    },
+}
+
+/// What a token must be.
+pub(super) struct TokenRules {
+    key: DecodingKey,
+    validation: Validation,
+    clock_skew: Duration,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    exp: u64,
+    name: Option<String>,
+}
+
+impl TokenRules {
+    pub(super) fn load(jwt: &Jwt) -> Result<Self, LoadKeyError> {
+        let key = read_key(&jwt.key_file)?;
+        let algorithm = match jwt.algorithm {
+            JwtAlgorithm::Hs256 => Algorithm::HS256,
+        };
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = jwt.clock_skew.as_secs();
+        validation.validate_nbf = true;
+        let mut required = vec!["exp", "sub"];
+        if let Some(issuer) = &jwt.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        match &jwt.audience {
+            Some(audience) => {
+                validation.set_audience(&[audience]);
+                required.push("aud");
+            }
+            // Without an audience of its own the server accepts tokens for any.
+            None => validation.validate_aud = false,
+        }
+        validation.set_required_spec_claims(&required);
+        Ok(Self {
+            key,
+            validation,
+            clock_skew: Duration::from_secs(jwt.clock_skew.as_secs()),
+        })
+    }
+
+    pub(super) fn identity(&self, token: Option<&Value>) -> Result<Identity, Refusal> {
+        let invalid = Refusal::of(Code::TokenInvalid, "token");
+        let token = match token {
+            None => return Err(Refusal::of(Code::TokenRequired, "token")),
+            Some(Value::String(token)) if token.len() <= MAX_TOKEN_BYTES => token,
+            Some(_) => return Err(invalid),
+        };
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::ExpiredSignature => Refusal::of(Code::TokenExpired, "token"),
+                _ => invalid,
+            })?
+            .claims;
+        if claims.sub.is_empty() || claims.sub.chars().nth(MAX_SUBJECT_CHARACTERS).is_some() {
+            return Err(invalid);
+        }
+        let name = claims.name.unwrap_or_else(|| claims.sub.clone());
+        if !is_name(&name) {
+            return Err(Refusal::of(Code::Name, "token"));
+        }
+        let expires = SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(claims.exp))
+            .and_then(|at| at.checked_add(self.clock_skew));
+        Ok(Identity {
+            subject: Some(claims.sub),
+            name,
+            expires,
+        })
+    }
+}
+
+fn read_key(path: &Path) -> Result<DecodingKey, LoadKeyError> {
+    let bytes = std::fs::read(path).map_err(|source| LoadKeyError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let key = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let key = key.strip_suffix(b"\r").unwrap_or(key);
+    if key.len() < MIN_KEY_BYTES {
+        return Err(LoadKeyError::TooShort {
+            path: path.to_owned(),
+            bytes: key.len(),
+        });
+    }
+    Ok(DecodingKey::from_secret(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use chatcluster_chat_api::Auth;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    use super::*;
+    use crate::auth::Authenticator;
+
+    const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    fn authenticator(issuer: Option<&str>, audience: Option<&str>) -> Authenticator {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(KEY).unwrap();
+        file.write_all(b"\n").unwrap();
+        Authenticator::load(&auth(file.path(), issuer, audience)).unwrap()
+    }
+
+    fn auth(key_file: &Path, issuer: Option<&str>, audience: Option<&str>) -> Auth {
+        Auth::Jwt(Jwt {
+            algorithm: JwtAlgorithm::Hs256,
+            key_file: key_file.to_owned(),
+            issuer: issuer.map(str::to_owned),
+            audience: audience.map(str::to_owned),
+            clock_skew: Duration::from_secs(30),
+        })
+    }
+
+    fn seconds_from_now(seconds: i64) -> i64 {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        i64::try_from(now).unwrap() + seconds
+    }
+
+    fn signed(header: &Header, claims: &Value) -> Value {
+        let token = jsonwebtoken::encode(header, claims, &EncodingKey::from_secret(KEY)).unwrap();
+        json!({ "token": token })
+    }
+
+    fn code(result: Result<crate::auth::Claim, Refusal>) -> Code {
+        result.expect_err("refused").code
+    }
+
+    #[test]
+    fn the_subject_is_the_identity_and_the_name_is_shown() {
+        let authenticator = authenticator(None, None);
+        let exp = seconds_from_now(60);
+        let payload = signed(
+            &Header::default(),
+            &json!({"sub": "u-1", "name": "Ann", "exp": exp, "aud": "any"}),
+        );
+        let identity = authenticator.authenticate(&payload).unwrap().identity;
+        assert_eq!(
+            (identity.subject.as_deref(), identity.name.as_str()),
+            (Some("u-1"), "Ann")
+        );
+        assert!(identity.expires.unwrap() > SystemTime::now() + Duration::from_secs(60));
+
+        let mut payload = signed(&Header::default(), &json!({"sub": "u-1", "exp": exp}));
+        payload["name"] = json!("somebody else");
+        assert_eq!(
+            authenticator.authenticate(&payload).unwrap().identity.name,
+            "u-1"
+        );
+    }
+
+    #[test]
+    fn a_missing_token_is_required() {
+        assert_eq!(
+            code(authenticator(None, None).authenticate(&json!({"name": "x"}))),
+            Code::TokenRequired
+        );
+    }
+
+    #[test]
+    fn an_expired_token_says_so_beyond_the_clock_skew() {
+        let authenticator = authenticator(None, None);
+        let claims = |exp| {
+            signed(
+                &Header::default(),
+                &json!({"sub": "u", "exp": seconds_from_now(exp)}),
+            )
+        };
+        authenticator.authenticate(&claims(-20)).unwrap();
+        assert_eq!(
+            code(authenticator.authenticate(&claims(-40))),
+            Code::TokenExpired
+        );
+    }
+
+    #[test]
+    fn other_algorithms_are_refused() {
+        let authenticator = authenticator(None, None);
+        let claims = json!({"sub": "u", "exp": seconds_from_now(60)});
+        for algorithm in [Algorithm::HS384, Algorithm::HS512] {
+            let payload = signed(&Header::new(algorithm), &claims);
+            assert_eq!(
+                code(authenticator.authenticate(&payload)),
+                Code::TokenInvalid
+            );
+        }
+        // {"alg":"none"}.{"sub":"u","exp":9999999999}, with and without a signature part
+        let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1IiwiZXhwIjo5OTk5OTk5OTk5fQ";
+        for token in [
+            unsigned.to_owned(),
+            format!("{unsigned}."),
+            format!("{unsigned}.AAAA"),
+        ] {
+            assert_eq!(
+                code(authenticator.authenticate(&json!({ "token": token }))),
+                Code::TokenInvalid
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_that_prove_nothing_are_refused() {
+        let authenticator = authenticator(Some("iss"), Some("aud"));
+        let exp = seconds_from_now(60);
+        let good = json!({"sub": "u", "exp": exp, "iss": "iss", "aud": ["aud", "other"]});
+        authenticator
+            .authenticate(&signed(&Header::default(), &good))
+            .unwrap();
+        for (key, value) in [
+            ("iss", json!("other")),
+            ("iss", Value::Null),
+            ("aud", json!("other")),
+            ("aud", Value::Null),
+            ("sub", json!("")),
+            ("sub", Value::Null),
+            ("exp", Value::Null),
+            ("nbf", json!(seconds_from_now(120))),
+        ] {
+            let mut claims = good.clone();
+            claims[key] = value.clone();
+            let payload = signed(&Header::default(), &claims);
+            assert_eq!(
+                code(authenticator.authenticate(&payload)),
+                Code::TokenInvalid,
+                "{key}: {value}"
+            );
+            claims.as_object_mut().unwrap().remove(key);
+            if key != "nbf" {
+                let payload = signed(&Header::default(), &claims);
+                assert_eq!(
+                    code(authenticator.authenticate(&payload)),
+                    Code::TokenInvalid,
+                    "no {key}"
+                );
+            }
+        }
+        for token in [
+            json!(""),
+            json!("a.b.c"),
+            json!(5),
+            json!("x".repeat(20_000)),
+        ] {
+            assert_eq!(
+                code(authenticator.authenticate(&json!({ "token": token }))),
+                Code::TokenInvalid
+            );
+        }
+        let other_key = EncodingKey::from_secret(b"another key of more than 32 bytes.....");
+        let token = jsonwebtoken::encode(&Header::default(), &good, &other_key).unwrap();
+        assert_eq!(
+            code(authenticator.authenticate(&json!({ "token": token }))),
+            Code::TokenInvalid
+        );
+    }
+
+    #[test]
+    fn a_name_claim_that_is_not_allowed_is_refused() {
+        let claims = json!({"sub": "u", "name": "a\nb", "exp": seconds_from_now(60)});
+        let refused = authenticator(None, None).authenticate(&signed(&Header::default(), &claims));
+        assert_eq!(code(refused), Code::Name);
+    }
+
+    #[test]
+    fn short_and_absent_keys_are_refused_at_start() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"0123456789abcdef0123456789abcde\n")
+            .unwrap();
+        let error = Authenticator::load(&auth(file.path(), None, None)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("holds 31 bytes; HS256 needs at least 32"),
+            "{error}"
+        );
+        assert!(
+            !format!("{error} {error:?}").contains("0123"),
+            "the key is not shown"
+        );
+        let error = Authenticator::load(&auth(Path::new("/nowhere/key"), None, None)).unwrap_err();
+        assert!(matches!(error, LoadKeyError::Read { .. }));
+    }
+}

@@ -1,0 +1,7 @@
+//! The chat server: settings, authentication, limits, history, HTTP, metrics.
+
+pub mod args;
+pub mod auth;
+pub mod codes;
+pub mod limits;
+pub mod settings;
