@@ -1,0 +1,55 @@
+// Who the user is: the name he chose or was given, and the token he came with.
+
+import type { Refusal, Session } from "./protocol";
+import {
+  NAME_LENGTH,
+  REFUSED_NAME,
+  REFUSED_TOKEN_EXPIRED,
+  REFUSED_TOKEN_INVALID,
+} from "./protocol";
+import * as settings from "./settings";
+
+export class Identity {
+  /** Empty until the server has given one. */
+  name = settings.loadName() ?? "";
+  nameProblem = "";
+  readonly #token = settings.takeToken();
+  #isRenamed = false;
+
+  /** The token names its bearer: he cannot choose, and nobody else bears his name by accident. */
+  get isNamedByToken(): boolean {
+    return this.#token !== undefined;
+  }
+
+  auth(): Record<string, string> {
+    return { ...(this.name && { name: this.name }), ...(this.#token && { token: this.#token }) };
+  }
+
+  /** Returns whether the name is another one now. */
+  rename(text: string): boolean {
+    const name = settings.validName(text);
+    this.nameProblem = name === undefined ? `A name has 1 to ${NAME_LENGTH} characters.` : "";
+    if (name === undefined || name === this.name) return false;
+    this.name = name;
+    this.#isRenamed = true;
+    settings.saveChosenName(name);
+    return true;
+  }
+
+  /** Takes the name that the session bears; false if it is a recovered one under the former name. */
+  accept(session: Session): boolean {
+    const isFormer = this.#isRenamed && session.recovered && session.name !== this.name;
+    this.#isRenamed = false;
+    if (isFormer) return false;
+    if (session.name !== this.name) {
+      this.name = session.name;
+      if (!this.isNamedByToken) settings.saveGivenName(session.name);
+    }
+    return true;
+  }
+
+  onRefused({ code, message }: Refusal): void {
+    if (code === REFUSED_NAME) this.nameProblem = message;
+    if (code === REFUSED_TOKEN_INVALID || code === REFUSED_TOKEN_EXPIRED) settings.forgetToken();
+  }
+}

@@ -1,0 +1,57 @@
+// What this page knows of one room (or the lobby): messages, people, what is unread.
+import { MessageLog } from "./message_log";
+import type { Member, RoomName } from "./protocol";
+
+/** Someone is shown as typing for so long after the last sign of it. */
+const TYPING_SHOWN_MS = 4_000;
+
+export class Room {
+  readonly log = new MessageLog();
+  unread = 0;
+  /** This connection has joined it; the lobby needs no joining. */
+  isJoined: boolean;
+  /** Messages up to here are in the log without a hole; a reconnect fills from here. */
+  position: number | null = null;
+  /** What was missed is not loaded yet: live messages must not move `position`. */
+  needsFill = false;
+  isLoading = false;
+  /** The last load failed: shown in place of older messages, with a way to try again. */
+  loadFailed = false;
+  draft = "";
+  members = new Map<string, Member>();
+  /** Nodes that did not say who is on them. */
+  missingNodes: string[] = [];
+  #typists = new Map<string, number>();
+
+  constructor(readonly name: RoomName) {
+    this.isJoined = name === null;
+  }
+
+  get title(): string {
+    return this.name ?? "Lobby";
+  }
+
+  advance(serverOffset: number): void {
+    this.position = Math.max(this.position ?? 0, serverOffset);
+  }
+
+  noteTyping(author: string, now: number): void {
+    this.#typists.set(author, now + TYPING_SHOWN_MS);
+  }
+
+  stopTyping(author: string): void {
+    this.#typists.delete(author);
+  }
+
+  typists(now: number): string[] {
+    for (const [author, until] of this.#typists) {
+      if (until <= now) this.#typists.delete(author);
+    }
+    return [...this.#typists.keys()];
+  }
+
+  setMembers(members: readonly Member[], missingNodes: readonly string[]): void {
+    this.members = new Map(members.map((member) => [member.id, member]));
+    this.missingNodes = [...missingNodes];
+  }
+}

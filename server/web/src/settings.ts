@@ -1,0 +1,69 @@
+// What the page remembers between visits and what its address asks for. A tab's own choice comes
+// before the browser's latest, so that two tabs can be two people and stay so after a reload.
+import { NAME_LENGTH } from "./protocol";
+
+const NAME = "chatcluster.name";
+const ROOMS = "chatcluster.rooms";
+const TOKEN = "chatcluster.token";
+
+export function loadName(): string | undefined {
+  return validName(remembered(NAME) ?? "");
+}
+
+/** A name that the user chose: also the default of the next tab. */
+export function saveChosenName(name: string): void {
+  sessionStorage.setItem(NAME, name);
+  localStorage.setItem(NAME, name);
+}
+
+/** A name that the server gave (`guest-...`): kept by this tab, so that it survives a reload. */
+export function saveGivenName(name: string): void {
+  sessionStorage.setItem(NAME, name);
+}
+
+/** The name without its outer blanks, or `undefined` if the server would not take it. */
+export function validName(text: string): string | undefined {
+  const name = text.trim();
+  return name && [...name].length <= NAME_LENGTH && !/\p{Cc}/u.test(name) ? name : undefined;
+}
+
+export function loadRooms(): string[] {
+  try {
+    const rooms: unknown = JSON.parse(remembered(ROOMS) ?? "[]");
+    return Array.isArray(rooms) ? rooms.filter((room) => typeof room === "string") : [];
+  } catch {
+    return [];
+  }
+}
+
+export function saveRooms(rooms: readonly string[]): void {
+  const text = JSON.stringify(rooms);
+  sessionStorage.setItem(ROOMS, text);
+  localStorage.setItem(ROOMS, text);
+}
+
+/** `#token=` in the address replaces the stored token and leaves the address; empty forgets it. */
+export function takeToken(): string | undefined {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const given = fragment.get("token");
+  if (given !== null) {
+    if (given) localStorage.setItem(TOKEN, given);
+    else localStorage.removeItem(TOKEN);
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+  return localStorage.getItem(TOKEN) ?? undefined;
+}
+
+export function forgetToken(): void {
+  localStorage.removeItem(TOKEN);
+}
+
+/** `?transport=polling|websocket`, for tests and support. */
+export function chosenTransport(): "polling" | "websocket" | undefined {
+  const transport = new URLSearchParams(location.search).get("transport");
+  return transport === "polling" || transport === "websocket" ? transport : undefined;
+}
+
+function remembered(key: string): string | null {
+  return sessionStorage.getItem(key) ?? localStorage.getItem(key);
+}

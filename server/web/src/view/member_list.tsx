@@ -1,0 +1,39 @@
+// Who is in the shown room.
+import { useEffect, useRef } from "preact/hooks";
+import type { Chat } from "../chat";
+import { Avatar } from "./avatar";
+
+/** A crowd is counted, not listed. */
+const LISTED = 100;
+
+export function MemberList({ chat, isOpen }: { chat: Chat; isOpen: boolean }) {
+  const heading = useRef<HTMLHeadingElement>(null);
+  useEffect(() => {
+    if (isOpen) heading.current?.focus();
+  }, [isOpen]);
+  const { members, missingNodes } = chat.room;
+  const sorted = [...members.values()].sort(
+    (a, b) =>
+      Number(b.id === chat.ownId) - Number(a.id === chat.ownId) || a.name.localeCompare(b.name),
+  );
+  return (
+    <section aria-labelledby="people-heading">
+      <h2 id="people-heading" ref={heading} tabIndex={-1}>
+        People here <span class="count">{members.size}</span>
+      </h2>
+      <ul class="member-list" data-testid="members">
+        {sorted.slice(0, LISTED).map(({ id, name }) => (
+          <li key={id} class="member">
+            <Avatar name={name} />
+            <span class="member-name">{name}</span>
+            {id === chat.ownId && <span class="you">you</span>}
+          </li>
+        ))}
+      </ul>
+      {sorted.length > LISTED && <p class="hint">and {sorted.length - LISTED} more</p>}
+      {missingNodes.length > 0 && (
+        <p class="hint">Not heard from {missingNodes.join(", ")}: there may be more.</p>
+      )}
+    </section>
+  );
+}
