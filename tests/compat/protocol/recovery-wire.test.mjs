@@ -78,9 +78,9 @@ describe("offsets", () => {
     await sender.ask("room:leave", "r");
     await sender.say("end");
     await reader.sees("end");
-    const seen = Object.groupBy(reader.events, ({ data }) => data[0]);
+    const seen = new Set(reader.events.map(({ data }) => data[0]));
     const lengths = { session: 3, "chat message": 5, "room:message": 6, typing: 3, joined: 3, left: 3 };
-    for (const name of Object.keys(lengths)) assert.ok(seen[name]?.length, `${name} was seen; seen were ${Object.keys(seen)}`);
+    for (const name of Object.keys(lengths)) assert.ok(seen.has(name), `${name} was seen; seen were ${[...seen]}`);
     for (const { data } of reader.events) {
       assert.equal(data.length, lengths[data[0]], `${JSON.stringify(data)} has its arguments and one offset`);
       assert.equal(typeof data.at(-1), "string", `${JSON.stringify(data)} ends with an offset`);
@@ -296,7 +296,7 @@ describe("replay", () => {
     assert.deepEqual(packets.filter(({ data }) => data[0] === "chat message").map(({ data }) => data[1]), numbered(2, 9));
   });
 
-  test("clean_transport_close_is_no_goodbye", async (t) => {
+  test("clean_transport_close_is_no_goodbye", { skip: againstReference && "Node's engine ignores `1` on WebSocket" }, async (t) => {
     const server = await chat(t);
     const { sender, reader } = await readerAndSender(server);
     const { credentials } = reader;
@@ -509,7 +509,7 @@ describe("takeover", () => {
     await sender.say("m3");
     await back.sees("m3");
     old.resume();
-    await old.ended();
+    await old.closedByPeer();
     assert.ok(old.frames.all.every(({ payload }) => !payload.toString().startsWith("41")), "never DISCONNECT");
     await sender.say("m4");
     await back.sees("m4");

@@ -347,6 +347,13 @@ export class TcpClient {
     return within(this.#ended, deadline, "the server ends the TCP connection");
   }
 
+  /** Waits until the peer has sent a close frame or ended the connection without one; reads the frames up to there. */
+  async closedByPeer(deadline = SOON) {
+    const closeFrame = this.frames.find((frame) => frame.opcode === OPCODE.close, "a close frame", deadline);
+    await Promise.race([this.ended(deadline), closeFrame]);
+    closeFrame.catch(() => {});
+  }
+
   destroy() {
     this.#socket.destroy();
   }

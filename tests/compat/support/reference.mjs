@@ -1,10 +1,12 @@
-// Node's own Engine.IO and Socket.IO with the settings of our fixtures: `node reference.mjs protocol_v4|protocol_v5`.
+// Node's own Engine.IO and Socket.IO with the settings of our fixtures: `node reference.mjs protocol_v4|protocol_v5`,
+// and `node reference.mjs chat <flags of our server>`: the model of chat-model.mjs, for the tests of recovery on the wire.
 // It serves to check that the tests ask what the protocols say. Where ours promises something else, the test says so
 // and does not run against it (`skip: againstReference && "…"`).
 
 import { createServer } from "node:http";
 import { Server as Engine } from "engine.io";
 import { Server } from "socket.io";
+import { startChatModel } from "./chat-model.mjs";
 
 const HEARTBEAT = { pingInterval: 300, pingTimeout: 200, maxHttpBufferSize: 1e6 };
 
@@ -29,7 +31,11 @@ const fixtures = {
   },
 };
 
-const name = /** @type {keyof typeof fixtures} */ (process.argv[2]);
-const http = createServer();
-fixtures[name](http);
-http.listen(Number(process.env.PORT), "127.0.0.1", () => console.log("READY"));
+const name = process.argv[2];
+if (name === "chat") {
+  await startChatModel(process.argv.slice(3));
+} else {
+  const http = createServer();
+  fixtures[/** @type {keyof typeof fixtures} */ (name)](http);
+  http.listen(Number(process.env.PORT), "127.0.0.1", () => console.log("READY"));
+}

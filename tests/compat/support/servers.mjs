@@ -4,8 +4,8 @@
 //   CHATCLUSTER_SERVER       target/debug/chatcluster-server
 //   CHATCLUSTER_PROTOCOL_V5  target/release/examples/protocol_v5
 //   CHATCLUSTER_PROTOCOL_V4  target/release/examples/protocol_v4
-// TARGET=reference runs the Node reference of reference.mjs in place of the two fixtures,
-// to check the tests themselves.
+// TARGET=reference runs reference.mjs in their place, to check the tests themselves:
+// Node's own servers for the two fixtures, a model of our recovery rules for the chat.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -20,7 +20,7 @@ const REFERENCE = fileURLToPath(new URL("./reference.mjs", import.meta.url));
 const START_DEADLINE = 20_000;
 const STOP_DEADLINE = 15_000;
 
-/** True if the tests run against Node's own server in place of our fixtures. */
+/** True if the tests run against reference.mjs in place of our programs. */
 export const againstReference = process.env.TARGET === "reference";
 
 /** @type {Record<string, {variable: string, path: string, build: string}>} */
@@ -287,7 +287,7 @@ export function startOnPorts(command, args, { name, nodes = 1, env = {} }) {
  * @returns {Promise<Chat>}
  */
 export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {} } = {}) {
-  const file = binary("server");
+  const [file, ...before] = againstReference ? [process.execPath, REFERENCE, "chat"] : [binary("server")];
   return retryTakenPort(async () => {
     const first = port ?? (await freePorts(nodes));
     const admin = await freePorts();
@@ -299,7 +299,7 @@ export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {
       writeFileSync(path, typeof config === "string" ? config : JSON.stringify(config));
       line.push("--config", path);
     }
-    const chat = new Chat(file, [...line, ...args], env);
+    const chat = new Chat(file, [...before, ...line, ...args], env);
     chat.port = first;
     chat.urls = Array.from({ length: nodes }, (_, node) => `http://127.0.0.1:${first + node}`);
     chat.adminUrl = `http://127.0.0.1:${admin}`;
