@@ -155,7 +155,7 @@ for (const [mode, options] of Object.entries(MODES)) {
     });
 
     fresh("a foreign offset is refused, never guessed", async () => {
-      for (const offset of ["MzUPkW0", "", "1700000000000-0", "9999999999999999999", "😀"]) {
+      for (const offset of ["MzUPkW0", "", "1700000000000-0", "9999999999999999999", "😀", "c1.1.1"]) {
         const [socket, other] = [await connect(), await connect()];
         const got = collect(socket, "m");
         await publish(other, [], "before");
