@@ -61,6 +61,16 @@ impl Load {
         }
     }
 
+    /// Keeps this thread awake. A core that fell asleep between two deliveries would be woken by the server's send, and on a
+    /// virtual machine that costs the server more than the send itself.
+    pub(crate) fn stay_awake(&mut self) {
+        self.tasks.spawn_local(async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
     /// Runs `measure` beside the load; the end of a connection is the error of the measurement.
     pub(crate) async fn during<T>(
         &mut self,
@@ -95,6 +105,7 @@ pub(crate) type Latencies = Rc<RefCell<Vec<u32>>>;
 /// Each connection keeps one echo in flight.
 pub(crate) fn echo(clients: Vec<Client>) -> (Load, Latencies) {
     let mut load = Load::new();
+    load.stay_awake();
     let latencies = Latencies::default();
     for client in clients {
         load.tasks

@@ -18,9 +18,11 @@ mod wire;
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
 use measure::{Plan, Round, Store};
@@ -40,11 +42,39 @@ struct Figures {
     store: Option<Vec<Store>>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(LocalSet::new().run_until(compare()))
+    runtime.block_on(LocalSet::new().run_until(async {
+        // Dropping the comparison kills the server that it runs; dying from the signal would leave it behind.
+        tokio::select! {
+            result = compare() => result,
+            name = interrupted() => bail!("ended by {}", name?),
+        }
+    }))
+}
+
+/// Resolves when the user or the system ends this run.
+async fn interrupted() -> Result<&'static str> {
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    })
 }
 
 async fn compare() -> Result<()> {

@@ -33,7 +33,7 @@ impl Cpu {
         }
     }
 
-    /// What the process `pid` (or `self`) has used so far.
+    /// What the process `pid` has used so far.
     pub(crate) fn of(pid: &str) -> Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
             .context("read the CPU time of a process")?;

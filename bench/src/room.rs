@@ -57,6 +57,7 @@ impl Room {
         let publishing = clients.pop().context("a room needs a publisher")?;
         let publisher = publishing.sender();
         let mut load = idle(vec![publishing]);
+        load.stay_awake();
         let flight = Rc::new(Flight {
             members: clients.len(),
             ..Flight::default()

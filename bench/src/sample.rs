@@ -26,8 +26,6 @@ pub(crate) struct Effort {
 pub(crate) struct Cost {
     pub(crate) user_us: f64,
     pub(crate) system_us: f64,
-    /// Share of its core that the load client used.
-    pub(crate) client_share: f64,
 }
 
 impl Cost {
@@ -40,16 +38,14 @@ impl Cost {
 pub(crate) async fn cost(server: &Server, effort: Effort, done: &Cell<u64>) -> Result<Cost> {
     let cold = server.cpu()?;
     used(server, cold, effort.warm_up).await?;
-    let (cpu, client, count, time) = (server.cpu()?, Cpu::of("self")?, done.get(), Instant::now());
+    let (cpu, count) = (server.cpu()?, done.get());
     used(server, cpu, effort.sample).await?;
     let (cpu, count) = (server.cpu()?.since(cpu), done.get() - count);
-    let (client, seconds) = (Cpu::of("self")?.since(client), time.elapsed().as_secs_f64());
     ensure!(count > 0, "the load did nothing");
     let each = 1e6 / count as f64;
     Ok(Cost {
         user_us: cpu.user * each,
         system_us: cpu.system * each,
-        client_share: client.total() / seconds,
     })
 }
 

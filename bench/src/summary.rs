@@ -50,7 +50,6 @@ pub(crate) fn render(figures: &Figures, plan: &Plan, is_quick: bool) -> Result<S
     text.push_str("\nMedian of the ratios of each round, with the smallest and the largest; smaller is better for us.\n");
     text.push_str("\n## User and system CPU, in microseconds\n\n");
     text.push_str(&aligned(&split(figures, plan)));
-    text.push_str("\n\"client\" is the largest share of its core that the load client used; above 0.95 it was the bottleneck, which lowers no CPU figure but every rate.\n");
     text.push_str(&store(figures, plan));
     text.push_str(&method(figures, plan));
     Ok(text)
@@ -127,40 +126,27 @@ fn foreign(figures: &Figures, name: String) -> Row {
 }
 
 /// User and system time apart.
-fn split(figures: &Figures, plan: &Plan) -> Vec<[String; 7]> {
-    let mut cells = vec![
-        [
-            "load",
-            "Node user",
-            "Node system",
-            "ours user",
-            "ours system",
-            "client, Node",
-            "client, ours",
-        ]
-        .map(String::from),
+fn split(figures: &Figures, plan: &Plan) -> Vec<[String; 5]> {
+    let heading = [
+        "load",
+        "Node user",
+        "Node system",
+        "ours user",
+        "ours system",
     ];
+    let mut cells = vec![heading.map(String::from)];
     let mut push = |name: String, pick: &dyn Fn(&Round) -> Cost| {
-        let side = |rounds: &[Round]| {
-            let costs: Vec<Cost> = rounds.iter().map(pick).collect();
-            let middle = |value: fn(&Cost) -> f64| {
-                format!(
-                    "{:.2}",
-                    median(&costs.iter().map(value).collect::<Vec<_>>())
-                )
-            };
-            let client = costs
-                .iter()
-                .map(|cost| cost.client_share)
-                .fold(0.0, f64::max);
-            (
-                middle(|cost| cost.user_us),
-                middle(|cost| cost.system_us),
-                format!("{client:.2}"),
-            )
+        let middle = |rounds: &[Round], value: fn(Cost) -> f64| {
+            let values: Vec<f64> = rounds.iter().map(|round| value(pick(round))).collect();
+            format!("{:.2}", median(&values))
         };
-        let (node, ours) = (side(&figures.node), side(&figures.ours));
-        cells.push([name, node.0, node.1, ours.0, ours.1, node.2, ours.2]);
+        cells.push([
+            name,
+            middle(&figures.node, |cost| cost.user_us),
+            middle(&figures.node, |cost| cost.system_us),
+            middle(&figures.ours, |cost| cost.user_us),
+            middle(&figures.ours, |cost| cost.system_us),
+        ]);
     };
     push(format!("echo, {} in flight", plan.echo_sockets), &|round| {
         round.echo_many
@@ -218,7 +204,8 @@ fn method(figures: &Figures, plan: &Plan) -> String {
         "\n## Method\n\n\
          - {} rounds, Node and ours in alternation; server on core 0, load client on core 1, one thread of ours against one Node process.\n\
          - CPU is user + system of the server process from `/proc`, over at least {} CPU-s a sample after {} CPU-s of warm-up, in a closed loop. \
-         Work that the kernel does for the server on the client's core is in no figure.\n\
+         Work that the kernel does for the server on the client's core is in no figure. The load client polls without sleeping, \
+         because waking an idle virtual core would be charged to the server (socket.io-client does sleep).\n\
          - Deliveries are counted by the receivers, which check that none is lost, doubled or out of order; echoes are compared with what was sent.\n\
          - Both: connection state recovery on (Node: `connectionStateRecovery: {{}}` with its in-memory adapter), perMessageDeflate and \
          httpCompression off, TCP_NODELAY on, pings every 25 s, WebSocket only, {} bytes of data per event, no authentication.\n\
