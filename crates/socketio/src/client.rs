@@ -1,0 +1,330 @@
+//! One connection as Socket.IO sees it: packets in, to the namespaces that it has joined.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chatcluster_engineio::{CloseReason, Connection, Flow, Message, Session};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::arguments::Arguments;
+use crate::io::Inner;
+use crate::packet::{Kind, Packet, Violation};
+use crate::socket::inbox::Job;
+use crate::socket::{DisconnectReason, Socket};
+
+/// The only timer of a connection at this level: it must join a namespace in time.
+const CONNECT_TIMEOUT: u32 = 1;
+
+pub(crate) struct Client {
+    io: Arc<Inner>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    joined: SmallVec<[(Arc<str>, Joined); 1]>,
+    /// A binary packet whose attachments have not all arrived.
+    partial: Option<Box<Partial>>,
+    is_closed: bool,
+}
+
+enum Joined {
+    /// Middleware is at work.
+    Connecting,
+    /// Also after the server has disconnected it: what the client had sent by then is dropped, not punished.
+    Connected(Arc<Socket>),
+}
+
+impl Joined {
+    fn has_left(&self) -> bool {
+        matches!(self, Self::Connected(socket) if !socket.is_connected())
+    }
+}
+
+struct Partial {
+    kind: Kind,
+    namespace: Box<str>,
+    id: Option<u64>,
+    data: Box<str>,
+    missing: usize,
+    attachments: Vec<Bytes>,
+}
+
+impl Client {
+    pub(crate) fn open(io: Arc<Inner>, session: &Session) -> Arc<Self> {
+        session.set_timeout(io.config().connect_timeout, CONNECT_TIMEOUT);
+        Arc::new(Self {
+            io,
+            state: Mutex::default(),
+        })
+    }
+
+    fn on_text(self: &Arc<Self>, session: &Arc<Session>, text: &str) -> Result<Flow, Ended> {
+        let packet = Packet::decode(text)?;
+        if self.state.lock().partial.is_some() {
+            return Err(Violation::AttachmentExpected.into());
+        }
+        match packet.kind {
+            Kind::Connect => self.on_connect(session, &packet),
+            Kind::Disconnect => self.on_disconnect(packet.namespace),
+            Kind::Event => self.on_event(packet.namespace, packet.id, packet.data, Vec::new()),
+            Kind::Ack => self.on_ack(packet.namespace, packet.id, packet.data, Vec::new()),
+            Kind::BinaryEvent | Kind::BinaryAck => self.on_binary_header(&packet),
+            Kind::ConnectError => Err(Violation::NotForClients.into()),
+        }
+    }
+
+    fn on_connect(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        packet: &Packet<'_>,
+    ) -> Result<Flow, Ended> {
+        let auth = match packet.data {
+            "" => None,
+            json => {
+                serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json)
+                    .map_err(|_| Violation::InvalidPayload)?;
+                Some(Box::from(json))
+            }
+        };
+        let namespace: Arc<str> = packet.namespace.into();
+        {
+            let mut state = self.state.lock();
+            let is_full = state.joined.len() >= self.io.max_namespaces_per_client();
+            let entry = state.joined.iter_mut().find(|(name, _)| *name == namespace);
+            match entry {
+                Some((_, joined)) if joined.has_left() => *joined = Joined::Connecting,
+                Some(_) => return Err(Ended::Forced),
+                None if is_full => return Err(Ended::Forced),
+                None => state.joined.push((namespace.clone(), Joined::Connecting)),
+            }
+        }
+        let connect = self
+            .io
+            .clone()
+            .connect(self.clone(), session.clone(), namespace, auth);
+        // Ends with the middleware, which the application writes; the connection's close is noticed when it returns.
+        tokio::spawn(connect);
+        Ok(Flow::Continue)
+    }
+
+    fn on_disconnect(&self, namespace: &str) -> Result<Flow, Ended> {
+        if let Some(socket) = self.socket(namespace)? {
+            self.forget(namespace);
+            let owner = socket.namespace().clone();
+            owner.disconnected(&socket, DisconnectReason::ClientNamespaceDisconnect);
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn on_binary_header(self: &Arc<Self>, packet: &Packet<'_>) -> Result<Flow, Ended> {
+        let partial = Partial {
+            kind: packet.kind,
+            namespace: packet.namespace.into(),
+            id: packet.id,
+            data: packet.data.into(),
+            missing: packet.attachments,
+            attachments: Vec::new(),
+        };
+        if partial.missing == 0 {
+            return self.on_complete(partial);
+        }
+        self.state.lock().partial = Some(Box::new(partial));
+        Ok(Flow::Continue)
+    }
+
+    fn on_attachment(self: &Arc<Self>, attachment: &Bytes) -> Result<Flow, Ended> {
+        let complete = {
+            let mut state = self.state.lock();
+            let partial = state
+                .partial
+                .as_mut()
+                .ok_or(Violation::UnexpectedAttachment)?;
+            // Copied: a slice would keep the transport's whole buffer alive.
+            partial.attachments.push(Bytes::copy_from_slice(attachment));
+            partial.missing -= 1;
+            if partial.missing > 0 {
+                return Ok(Flow::Continue);
+            }
+            state.partial.take()
+        };
+        complete.map_or(Ok(Flow::Continue), |partial| self.on_complete(*partial))
+    }
+
+    fn on_complete(self: &Arc<Self>, partial: Partial) -> Result<Flow, Ended> {
+        let Partial {
+            kind,
+            namespace,
+            id,
+            data,
+            attachments,
+            missing: _,
+        } = partial;
+        check_placeholders(&data, attachments.len())?;
+        if kind == Kind::BinaryEvent {
+            self.on_event(&namespace, id, &data, attachments)
+        } else {
+            self.on_ack(&namespace, id, &data, attachments)
+        }
+    }
+
+    fn on_event(
+        &self,
+        namespace: &str,
+        id: Option<u64>,
+        data: &str,
+        attachments: Vec<Bytes>,
+    ) -> Result<Flow, Ended> {
+        let (name, arguments) = Arguments::of_event(data, attachments)?;
+        let Some(socket) = self.socket(namespace)? else {
+            return Ok(Flow::Continue);
+        };
+        if !socket.is_connected() {
+            return Ok(Flow::Continue);
+        }
+        Ok(socket.on_event(Job {
+            name,
+            arguments,
+            ack_id: id,
+        }))
+    }
+
+    fn on_ack(
+        &self,
+        namespace: &str,
+        id: Option<u64>,
+        data: &str,
+        attachments: Vec<Bytes>,
+    ) -> Result<Flow, Ended> {
+        let arguments = Arguments::of_ack(data, attachments)?;
+        let id = id.ok_or(Violation::IdMissing)?;
+        if let Some(socket) = self.socket(namespace)? {
+            socket.on_ack(id, arguments);
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// The socket in a namespace; `None` after the server has disconnected it. Anything else is against the protocol.
+    fn socket(&self, namespace: &str) -> Result<Option<Arc<Socket>>, Ended> {
+        let state = self.state.lock();
+        match state.joined.iter().find(|(name, _)| &**name == namespace) {
+            Some((_, Joined::Connected(socket))) => {
+                Ok(socket.is_connected().then(|| socket.clone()))
+            }
+            Some((_, Joined::Connecting)) | None => Err(Ended::Forced),
+        }
+    }
+
+    // --- called by the connect that is under way ---
+
+    /// The client is in; false if the connection has ended meanwhile.
+    pub(crate) fn joined(&self, namespace: &str, socket: &Arc<Socket>) -> bool {
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return false;
+        }
+        if let Some(entry) = state
+            .joined
+            .iter_mut()
+            .find(|(name, _)| &**name == namespace)
+        {
+            entry.1 = Joined::Connected(socket.clone());
+        }
+        true
+    }
+
+    /// The client is not in (any more).
+    pub(crate) fn forget(&self, namespace: &str) {
+        self.state
+            .lock()
+            .joined
+            .retain(|(name, _)| &**name != namespace);
+    }
+
+    fn settle(&self, session: &Session, result: Result<Flow, Ended>) -> Flow {
+        match result {
+            Ok(flow) => flow,
+            Err(Ended::Violation(violation)) => {
+                self.io.counters().violations.increment();
+                tracing::debug!(session.id = %session.id(), %violation, "a packet against the protocol closed its connection");
+                session.close(CloseReason::ParseError);
+                Flow::Continue
+            }
+            Err(Ended::Forced) => {
+                self.io.counters().violations.increment();
+                session.close(CloseReason::ForcedServerClose);
+                Flow::Continue
+            }
+        }
+    }
+}
+
+/// Why a connection cannot go on.
+enum Ended {
+    Violation(Violation),
+    /// A packet that is well-formed but out of place.
+    Forced,
+}
+
+impl From<Violation> for Ended {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+/// Every attachment that the JSON refers to must be there: found out here, not in some handler.
+fn check_placeholders(data: &str, attachments: usize) -> Result<(), Violation> {
+    fn check(value: &serde_json::Value, attachments: usize) -> bool {
+        match value {
+            serde_json::Value::Object(map) if map.get("_placeholder") == Some(&true.into()) => map
+                .get("num")
+                .and_then(serde_json::Value::as_u64)
+                .is_some_and(|num| usize::try_from(num).is_ok_and(|num| num < attachments)),
+            serde_json::Value::Object(map) => map.values().all(|v| check(v, attachments)),
+            serde_json::Value::Array(list) => list.iter().all(|v| check(v, attachments)),
+            _ => true,
+        }
+    }
+    let value = serde_json::from_str(data).map_err(|_| Violation::InvalidPayload)?;
+    if check(&value, attachments) {
+        Ok(())
+    } else {
+        Err(Violation::UnknownAttachment)
+    }
+}
+
+/// What the transport calls: the client, shared with the connects that are under way.
+pub(crate) struct ClientConnection(pub(crate) Arc<Client>);
+
+impl Connection for ClientConnection {
+    fn message(&self, session: &Arc<Session>, message: Message) -> Flow {
+        let client = &self.0;
+        let result = match message {
+            Message::Text(text) => client.on_text(session, &text),
+            Message::Binary(bytes) => client.on_attachment(&bytes),
+        };
+        client.settle(session, result)
+    }
+
+    fn closed(&self, _session: &Arc<Session>, reason: CloseReason) {
+        let joined = {
+            let mut state = self.0.state.lock();
+            state.is_closed = true;
+            state.partial = None;
+            std::mem::take(&mut state.joined)
+        };
+        for (_, entry) in joined {
+            if let Joined::Connected(socket) = entry {
+                let namespace = socket.namespace().clone();
+                namespace.disconnected(&socket, DisconnectReason::Connection(reason));
+            }
+        }
+    }
+
+    fn timeout(&self, session: &Arc<Session>, token: u32) {
+        if token == CONNECT_TIMEOUT && self.0.state.lock().joined.is_empty() {
+            session.close(CloseReason::ForcedServerClose);
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a server can be told; every default is Socket.IO's unless it says otherwise.
+
+use std::time::Duration;
+
+/// Configuration of a [`crate::SocketIo`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The transport. Its path is `/socket.io/` here.
+    pub engine: chatcluster_engineio::Config,
+    /// A connection that has joined no namespace after this time is closed. Default 45 s.
+    pub connect_timeout: Duration,
+    /// Connection state recovery; `None` turns it off: no `pid`, no offsets.
+    pub recovery: Option<Recovery>,
+    /// Events of one socket that may wait for its handlers; a full inbox stops reading that socket. Default 256.
+    pub inbox_events: usize,
+    /// Namespaces that patterns may create; beyond it a new name is an invalid namespace. Default 1000.
+    pub max_dynamic_namespaces: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            engine: chatcluster_engineio::Config {
+                path: "/socket.io/".to_owned(),
+                ..chatcluster_engineio::Config::default()
+            },
+            connect_timeout: Duration::from_secs(45),
+            recovery: None,
+            inbox_events: 256,
+            max_dynamic_namespaces: 1000,
+        }
+    }
+}
+
+/// Connection state recovery.
+#[derive(Debug, Clone)]
+pub struct Recovery {
+    /// How long a client may stay away. Default 2 minutes.
+    pub window: Duration,
+    /// Bytes of log kept in memory for each namespace of a node. Default 64 MiB.
+    pub memory_window_bytes: usize,
+    /// A client that missed more events than this is not recovered. Default 100,000.
+    pub max_replay_events: usize,
+    /// A client that missed more bytes than this is not recovered. Default 16 MiB.
+    pub max_replay_bytes: usize,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(120),
+            memory_window_bytes: 64 << 20,
+            max_replay_events: 100_000,
+            max_replay_bytes: 16 << 20,
+        }
+    }
+}

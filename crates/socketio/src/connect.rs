@@ -1,0 +1,216 @@
+//! A client's CONNECT: find the namespace, run its middleware, recover or open the session, answer, start.
+
+use std::sync::Arc;
+
+use chatcluster_engineio::Session;
+use parking_lot::RwLock;
+
+use crate::client::Client;
+use crate::counters::NotRecovered;
+use crate::event::text_frame;
+use crate::io::Inner;
+use crate::member::{Held, Member};
+use crate::middleware::{ConnectError, Connecting};
+use crate::namespace::{Namespace, Setup};
+use crate::packet::{Kind, encode};
+use crate::recovery::{Claim, Recovered, Wanted};
+use crate::sid::Sid;
+use crate::socket::{Credentials, Socket};
+
+/// Says whether a name is one of its namespaces.
+pub(crate) type Pattern = Box<dyn Fn(&str, &Connecting) -> bool + Send + Sync>;
+
+impl Inner {
+    /// Answers a CONNECT; the client's entry for the namespace says `Connecting` until then.
+    pub(crate) async fn connect(
+        self: Arc<Self>,
+        client: Arc<Client>,
+        session: Arc<Session>,
+        path: Arc<str>,
+        auth: Option<Box<str>>,
+    ) {
+        let wanted = Wanted::of(auth.as_deref());
+        let connecting = Arc::new(Connecting::new(path.clone(), session.clone(), auth));
+        let admitted = match self.namespace_for(&path, &connecting) {
+            Some(namespace) => admit(&namespace, &connecting).await.map(|()| namespace),
+            None => Err(ConnectError::invalid_namespace()),
+        };
+        match admitted {
+            Ok(namespace) if !session.is_closed() => {
+                let credentials = connecting.into_credentials();
+                namespace
+                    .enter(&client, session, credentials, &wanted)
+                    .await;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.counters().connects_refused.increment();
+                client.forget(&path);
+                refuse(&session, &path, &error);
+            }
+        }
+    }
+
+    /// The namespace of this name; a pattern that accepts it creates it.
+    fn namespace_for(&self, path: &Arc<str>, connecting: &Connecting) -> Option<Arc<Namespace>> {
+        if let Some(namespace) = self.namespaces.lock().get(path) {
+            return Some(namespace.clone());
+        }
+        let setup = self.accepting_pattern(path, connecting)?;
+        let mut namespaces = self.namespaces.lock();
+        if let Some(namespace) = namespaces.get(path) {
+            return Some(namespace.clone());
+        }
+        if namespaces.len() >= self.config().max_dynamic_namespaces {
+            tracing::warn!("the bound on dynamic namespaces is reached; a new one was refused");
+            return None;
+        }
+        let namespace = self.open(path, setup);
+        namespaces.insert(path.clone(), namespace.clone());
+        Some(namespace)
+    }
+
+    fn accepting_pattern(&self, path: &str, connecting: &Connecting) -> Option<Arc<RwLock<Setup>>> {
+        let patterns = self.patterns.read();
+        let accepting = patterns
+            .iter()
+            .find(|(accepts, _)| accepts(path, connecting));
+        accepting.map(|(_, setup)| setup.clone())
+    }
+}
+
+/// Runs the middleware, one after another.
+async fn admit(namespace: &Namespace, connecting: &Arc<Connecting>) -> Result<(), ConnectError> {
+    let middlewares = namespace.setup().read().middlewares.clone();
+    for middleware in middlewares {
+        middleware(connecting.clone()).await?;
+    }
+    Ok(())
+}
+
+fn refuse(session: &Session, path: &str, error: &ConnectError) {
+    let payload = serde_json::to_string(error).unwrap_or_else(|_| "{}".to_owned());
+    let frames = text_frame(&encode(Kind::ConnectError, path, None, &payload));
+    if session.send(&frames).is_err() {
+        tracing::debug!(session.id = %session.id(), "a refused client had gone already");
+    }
+}
+
+impl Namespace {
+    /// Lets an authenticated client in: with its old session if it can have it, else with a new one.
+    async fn enter(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        session: Arc<Session>,
+        credentials: Credentials,
+        wanted: &Wanted,
+    ) {
+        let recovery = self.config().recovery.clone();
+        let recovery =
+            recovery.filter(|_| session.handshake().query("recovery").as_deref() != Some("0"));
+        if let (Some(recovery), true) = (&recovery, wanted.is_some()) {
+            match self
+                .recover(wanted, credentials.identity.as_ref(), recovery)
+                .await
+            {
+                Ok(recovered) => {
+                    return self.continue_session(client, session, credentials, recovered);
+                }
+                Err(reason) => self.note_not_recovered(reason),
+            }
+        }
+        let sid = Sid::random();
+        // Taken before the record is stored: what is logged meanwhile is replayed from here.
+        let start = self.position();
+        let claim = if recovery.is_some() {
+            let opened = self.open_session(
+                sid,
+                credentials.identity.clone(),
+                credentials.data.clone(),
+                start,
+            );
+            match opened.await {
+                Ok(claim) => Some(claim),
+                Err(error) => {
+                    tracing::warn!(%error, "a session could not be opened");
+                    client.forget(self.path());
+                    return refuse(&session, self.path(), &ConnectError::new("try again later"));
+                }
+            }
+        } else {
+            None
+        };
+        let socket = Socket::new(sid, self.clone(), session, credentials, claim, false);
+        self.begin(client, &socket, Member::new(socket.clone(), start, start));
+    }
+
+    fn continue_session(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        session: Arc<Session>,
+        mut credentials: Credentials,
+        recovered: Recovered,
+    ) {
+        let Recovered {
+            record,
+            claim,
+            from,
+        } = recovered;
+        self.counters().recovered.increment();
+        credentials.data = record.data.clone();
+        let socket = Socket::new(
+            record.sid,
+            self.clone(),
+            session,
+            credentials,
+            Some(claim),
+            true,
+        );
+        self.begin(
+            client,
+            &socket,
+            Self::continued(socket.clone(), &record, from),
+        );
+    }
+
+    /// Registers the socket and answers CONNECT in one step of the pipeline: nothing can come before the answer.
+    fn begin(self: &Arc<Self>, client: &Arc<Client>, socket: &Arc<Socket>, member: Member) {
+        let answer = text_frame(&encode(
+            Kind::Connect,
+            self.path(),
+            None,
+            &answer_to(socket),
+        ));
+        let after = {
+            let mut registry = self.registry().lock();
+            let slot = registry.register(member);
+            socket.set_slot(slot);
+            registry.send(slot, socket, Held::Packet(answer))
+        };
+        self.finish(after.unwrap_or_default());
+        if client.joined(self.path(), socket) {
+            self.start(socket);
+        } else {
+            use crate::socket::DisconnectReason;
+            let reason =
+                DisconnectReason::Connection(chatcluster_engineio::CloseReason::TransportClose);
+            self.disconnected(socket, reason);
+        }
+    }
+
+    fn note_not_recovered(&self, reason: NotRecovered) {
+        self.counters().not_recovered[reason.index()].increment();
+        tracing::debug!(reason = reason.as_str(), "a session was not recovered");
+    }
+}
+
+fn answer_to(socket: &Socket) -> String {
+    let pid = socket
+        .claim
+        .as_ref()
+        .map(|claim: &Box<Claim>| claim.pid.reveal());
+    match pid {
+        Some(pid) => format!(r#"{{"sid":"{}","pid":"{pid}"}}"#, socket.id()),
+        None => format!(r#"{{"sid":"{}"}}"#, socket.id()),
+    }
+}

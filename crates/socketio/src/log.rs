@@ -1,0 +1,165 @@
+//! The log of a namespace: what is appended, who gets it, what is stored.
+//!
+//! Clients get an event *because* the log took it: one order for everybody (semantics 8 and 9). This module holds the
+//! words; [`crate::adapter`] holds the contract, `adapter::memory` the in-process form.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::event::{Event, Frames};
+use crate::offset::Offset;
+use crate::sid::Sid;
+
+/// A room's name.
+pub type Room = Arc<str>;
+
+/// Who gets an event. A socket gets one copy, however many of the rooms it is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Every socket of the namespace.
+    All,
+    /// The sockets of these rooms. A socket's id is a room that holds just it.
+    Rooms(SmallVec<[Room; 1]>),
+    /// One session, on whichever node it is.
+    Session(Sid),
+}
+
+/// An event and its audience: what the log holds at a position.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    /// Who gets it.
+    pub target: Target,
+    /// Sockets in one of these rooms do not get it.
+    pub except: SmallVec<[Room; 1]>,
+    /// What they get.
+    pub event: Event,
+}
+
+/// What the durable side keeps of an event.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The message's identity: a second record with the same key is a duplicate of the first (semantics 13).
+    pub key: [u8; 16],
+    /// The room whose history it belongs to; empty for the namespace's own.
+    pub room: Room,
+    /// The application's own encoding of what history shows.
+    pub body: Bytes,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// Stored at its position.
+    Stored,
+    /// A record with the same key was there first; the new position stays empty.
+    Duplicate {
+        /// Position of the first one.
+        first: u64,
+    },
+    /// The store failed; the position stays empty.
+    Failed,
+}
+
+/// The store's queue is full; the record was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store's queue is full")]
+pub struct Busy;
+
+/// What [`Store::commit`] calls when the record's fate is known.
+pub type CommitDone = Box<dyn FnOnce(Committed) + Send>;
+
+/// The durable side of the in-process log.
+pub trait Store: Send + Sync + 'static {
+    /// The highest stored position, 0 if there is none. Positions start above it.
+    fn last_position(&self) -> u64;
+
+    /// Queues one record; called in rising order of position, never concurrently, and must not block.
+    ///
+    /// `done` is called exactly once, after the commit, in the order of the calls; not from inside `commit`.
+    ///
+    /// # Errors
+    /// [`Busy`] when the queue is full: the record is not taken and `done` is dropped uncalled.
+    fn commit(&self, position: u64, record: Record, done: CommitDone) -> Result<(), Busy>;
+}
+
+/// Why an append did not happen. Nothing was delivered to anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// A queue is full: try again later.
+    #[error("the log is busy")]
+    Busy,
+    /// The store failed: try again later.
+    #[error("the log could not store the event")]
+    NotStored,
+    /// The adapter is closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Where an appended event went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its position; with `is_duplicate` that of the first one.
+    pub position: u64,
+    /// A record with the same key was stored before; nobody got the event again.
+    pub is_duplicate: bool,
+}
+
+/// Called once when an append has been decided. Must not block.
+pub type AppendDone = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
+
+/// A log entry, shared by every node of a process and by every receiver.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its place in the order.
+    pub position: u64,
+    /// What it says and to whom.
+    pub envelope: Envelope,
+    /// When it was appended: decides whether its loss from the memory window is a gap.
+    pub appended_at: Instant,
+    with_offset: OnceLock<Frames>,
+    without_offset: OnceLock<Frames>,
+}
+
+impl Entry {
+    /// Makes an entry of an envelope that has got its position.
+    #[must_use]
+    pub fn new(position: u64, envelope: Envelope) -> Self {
+        Self {
+            position,
+            envelope,
+            appended_at: Instant::now(),
+            with_offset: OnceLock::new(),
+            without_offset: OnceLock::new(),
+        }
+    }
+
+    /// The frames for recoverable connections, encoded once for all of them.
+    pub(crate) fn frames_with_offset(&self, namespace: &str, epoch: u64) -> &Frames {
+        self.with_offset.get_or_init(|| {
+            let offset = Offset {
+                epoch,
+                position: self.position,
+            };
+            let event = &self.envelope.event;
+            event.frames(namespace, None, self.position, Some(&offset.to_string()))
+        })
+    }
+
+    /// The frames for connections without recovery, encoded once for all of them.
+    pub(crate) fn frames_without_offset(&self, namespace: &str) -> &Frames {
+        self.without_offset.get_or_init(|| {
+            self.envelope
+                .event
+                .frames(namespace, None, self.position, None)
+        })
+    }
+
+    /// Bytes that keeping this entry costs, roughly: its JSON, one set of frames and the bookkeeping.
+    pub(crate) fn len_bytes(&self) -> usize {
+        2 * self.envelope.event.len_bytes() + 256
+    }
+}

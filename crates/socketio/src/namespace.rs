@@ -1,0 +1,403 @@
+//! A namespace on one node: its handlers, its sockets, and its link to the other nodes.
+
+mod requests;
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::adapter::{Adapter, Answer, Cast, Local, Request, Selection};
+use crate::arguments::Arguments;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::event::{EmitError, Event};
+use crate::extract::ConnectContext;
+use crate::handler::ErasedConnect;
+use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
+use crate::member::{After, Ending, Held};
+use crate::middleware::Middleware;
+use crate::registry::{CatchUp, Registry};
+use crate::session::StoreError;
+use crate::socket::{DisconnectReason, Socket, SocketRef};
+use crate::window::Window;
+
+/// What all namespaces of a server share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) counters: Counters,
+    pub(crate) state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+}
+
+/// Answers server-side events of other nodes; `None` is no answer.
+pub(crate) type ServerSideListener =
+    Arc<dyn Fn(Arguments) -> BoxFuture<'static, Option<Arguments>> + Send + Sync>;
+
+/// What the application set up for a namespace, shared with the children of a pattern.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) connect: Option<Arc<dyn ErasedConnect>>,
+    pub(crate) middlewares: Vec<Middleware>,
+    pub(crate) server_side: Vec<(Box<str>, ServerSideListener)>,
+}
+
+/// A namespace, such as `/`.
+pub struct Namespace {
+    path: Arc<str>,
+    shared: Arc<Shared>,
+    setup: Arc<RwLock<Setup>>,
+    adapter: OnceLock<Arc<dyn Adapter>>,
+    registry: Mutex<Registry>,
+    /// The position processed last, for those who wait for one.
+    position: watch::Sender<u64>,
+    ack_ids: AtomicU64,
+}
+
+impl Namespace {
+    /// A namespace that has not joined its cluster yet.
+    pub(crate) fn new(path: &str, shared: Arc<Shared>, setup: Arc<RwLock<Setup>>) -> Arc<Self> {
+        let path: Arc<str> = path.into();
+        let window = Window::new(
+            shared
+                .config
+                .recovery
+                .as_ref()
+                .map_or(0, |r| r.memory_window_bytes),
+            recovery_span(&shared.config),
+        );
+        Arc::new(Self {
+            registry: Mutex::new(Registry::new(path.clone(), window)),
+            path,
+            shared,
+            setup,
+            adapter: OnceLock::new(),
+            position: watch::Sender::new(0),
+            ack_ids: AtomicU64::new(0),
+        })
+    }
+
+    /// Joins the cluster; called once.
+    pub(crate) fn open(&self, adapter: Arc<dyn Adapter>) {
+        let start = adapter.start_position();
+        self.registry.lock().open(adapter.epoch(), start);
+        self.position
+            .send_if_modified(|p| std::mem::replace(p, (*p).max(start)) < start);
+        if self.adapter.set(adapter).is_err() {
+            tracing::error!(namespace = &*self.path, "the namespace was opened twice");
+        }
+    }
+
+    // --- about it ---
+
+    /// Its path, such as `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The position that this node has processed last.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.registry.lock().last_position()
+    }
+
+    /// Sockets connected to this node.
+    #[must_use]
+    pub fn local_len(&self) -> usize {
+        self.registry.lock().len()
+    }
+
+    /// Bytes of log in memory.
+    #[must_use]
+    pub fn window_bytes(&self) -> usize {
+        self.registry.lock().window_bytes()
+    }
+
+    /// The sockets connected to this node.
+    #[must_use]
+    pub fn local_sockets(&self) -> Vec<SocketRef> {
+        self.registry
+            .lock()
+            .sockets()
+            .into_iter()
+            .map(SocketRef)
+            .collect()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    pub(crate) fn setup_arc(&self) -> &Arc<RwLock<Setup>> {
+        &self.setup
+    }
+
+    pub(crate) fn setup(&self) -> &RwLock<Setup> {
+        &self.setup
+    }
+
+    pub(crate) fn state<T: Clone + 'static>(&self) -> Option<T> {
+        let state = self.shared.state.get(&TypeId::of::<T>())?;
+        state.downcast_ref::<T>().cloned()
+    }
+
+    pub(crate) fn adapter(&self) -> &Arc<dyn Adapter> {
+        self.adapter
+            .get()
+            .expect("a namespace is opened before anybody can reach it")
+    }
+
+    pub(crate) fn registry(&self) -> &Mutex<Registry> {
+        &self.registry
+    }
+
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.ack_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Resolves when this node has processed the log up to `position`; false if it has not within `timeout`.
+    pub(crate) async fn reaches(&self, position: u64, timeout: Duration) -> bool {
+        let mut seen = self.position.subscribe();
+        let reached = seen.wait_for(|now| *now >= position);
+        matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
+    }
+
+    // --- sending ---
+
+    pub(crate) fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
+        self.adapter().append(envelope, record, done);
+    }
+
+    /// Emits to one socket through the log; what is sent to it directly afterwards waits behind it.
+    pub(crate) fn unicast(
+        self: &Arc<Self>,
+        socket: &Socket,
+        event: Event,
+    ) -> Result<(), EmitError> {
+        if !socket.is_connected() || !self.registry.lock().announce(socket.slot(), socket) {
+            return Err(EmitError::Closed);
+        }
+        let envelope = Envelope {
+            target: Target::Session(socket.id()),
+            except: [].into_iter().collect(),
+            event,
+        };
+        let (namespace, sid) = (self.clone(), socket.id());
+        self.append(
+            envelope,
+            None,
+            Box::new(move |result| {
+                if let Err(error) = result {
+                    tracing::warn!(socket.id = %sid, %error, "an event was not logged and not sent");
+                    let mut after = After::new();
+                    namespace.registry.lock().settle(sid, &mut after);
+                    namespace.finish(after);
+                }
+            }),
+        );
+        Ok(())
+    }
+
+    /// Sends past the log, in order with what the socket was sent before; nothing if it has gone.
+    pub(crate) fn send_to(&self, socket: &Socket, held: Held) {
+        let after = self.registry.lock().send(socket.slot(), socket, held);
+        self.finish(after.unwrap_or_default());
+    }
+
+    /// Sends an unlogged event to sockets of this node.
+    pub(crate) fn broadcast_locally(&self, to: &Selection, event: &Event, is_volatile: bool) {
+        let after = self.registry.lock().broadcast(to, event, is_volatile);
+        self.finish(after);
+    }
+
+    /// Does what the registry could not do under its lock.
+    pub(crate) fn finish(&self, after: After) {
+        for (socket, ending) in after {
+            match ending {
+                Ending::Overflow => self.overflow(&socket),
+                Ending::Disconnect { close: true } => {
+                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
+                    let session = socket.session();
+                    session.close_after_flush(
+                        chatcluster_engineio::CloseReason::ForcedServerClose,
+                        FLUSH_DEADLINE,
+                    );
+                }
+                Ending::Disconnect { close: false } => {
+                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
+                }
+            }
+        }
+    }
+
+    // --- rooms ---
+
+    pub(crate) fn join(&self, socket: &Socket, rooms: &[Room]) {
+        self.registry
+            .lock()
+            .join(socket.slot(), socket, rooms, now_ms());
+    }
+
+    pub(crate) fn leave(&self, socket: &Socket, rooms: &[Room]) {
+        self.registry
+            .lock()
+            .leave(socket.slot(), socket, rooms, now_ms());
+    }
+
+    pub(crate) fn rooms_of(&self, socket: &Socket) -> Vec<Room> {
+        self.registry.lock().rooms_of(socket.slot(), socket)
+    }
+
+    // --- a socket's life ---
+
+    /// Puts a socket to work once it is registered: replays, then runs the connect handler.
+    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>) {
+        self.counters().connects.increment();
+        if !self.catch_up(socket) {
+            let (namespace, socket) = (self.clone(), socket.clone());
+            // Owned by the connection: it ends with it.
+            tokio::spawn(async move {
+                loop {
+                    socket.session().drained().await;
+                    if namespace.catch_up(&socket) {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        let handler = self.setup.read().connect.clone();
+        let Some(handler) = handler else {
+            return;
+        };
+        let reference = SocketRef(socket.clone());
+        match handler.call(&ConnectContext { socket: &reference }) {
+            Ok(work) => socket.start(work),
+            Err(rejection) => {
+                self.counters().events_misshaped.increment();
+                tracing::debug!(socket.id = %socket.id(), error = %rejection, "the connect handler was not called");
+            }
+        }
+    }
+
+    /// One step of a replay; true when there is nothing more to do.
+    fn catch_up(&self, socket: &Arc<Socket>) -> bool {
+        let mut after = After::new();
+        let progress = self
+            .registry
+            .lock()
+            .catch_up(socket.slot(), socket, &mut after);
+        self.finish(after);
+        match progress {
+            CatchUp::More => false,
+            CatchUp::Live | CatchUp::Gone => true,
+            CatchUp::Gap => {
+                // The client cannot be given what it missed: it must know, so its session ends.
+                self.end_session(socket);
+                true
+            }
+        }
+    }
+
+    /// A client's connection is too slow: it goes, and may recover; a second time soon after ends the session.
+    fn overflow(&self, socket: &Arc<Socket>) {
+        if !socket.is_connected() {
+            return;
+        }
+        self.counters().overflows.increment();
+        let is_second = socket
+            .claim
+            .as_ref()
+            .is_none_or(|claim| claim.note_overflow(now_ms()));
+        tracing::info!(socket.id = %socket.id(), session.ends = is_second, "the send queue of a slow client overflowed");
+        if is_second {
+            self.end_session(socket);
+        } else {
+            socket
+                .session()
+                .close(chatcluster_engineio::CloseReason::TransportError);
+        }
+    }
+
+    /// Ends a session so that it cannot be recovered, and closes the connection so that the client comes back anew.
+    pub(crate) fn end_session(&self, socket: &Arc<Socket>) {
+        if let Some(claim) = &socket.claim {
+            claim.give_up();
+        }
+        socket
+            .session()
+            .close(chatcluster_engineio::CloseReason::TransportError);
+    }
+
+    /// A socket has ended, for whatever reason; does its clean-up once.
+    pub(crate) fn disconnected(&self, socket: &Arc<Socket>, reason: DisconnectReason) {
+        if !socket.end() {
+            return;
+        }
+        // Whoever has the session by now keeps its entry: only this very socket's is removed.
+        let member = self.registry.lock().unregister(socket.slot(), socket);
+        self.release(socket, member.map(|m| m.place()), reason);
+        socket.run_disconnect(reason);
+    }
+}
+
+/// How long a connection that is being closed may take to read what was sent to it before.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long entries matter: a client may stay away for the window, after having been silent for a ping cycle (semantics 6).
+fn recovery_span(config: &Config) -> Duration {
+    config.recovery.as_ref().map_or(Duration::ZERO, |recovery| {
+        recovery.window
+            + config.engine.ping_interval
+            + config.engine.ping_timeout
+            + Duration::from_secs(10)
+    })
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Local for Namespace {
+    fn deliver(&self, entry: &Arc<Entry>) {
+        self.counters().entries_delivered.increment();
+        let after = self.registry.lock().deliver(entry);
+        self.position
+            .send_if_modified(|p| std::mem::replace(p, (*p).max(entry.position)) < entry.position);
+        self.finish(after);
+    }
+
+    fn receive(&self, cast: Cast) {
+        match cast {
+            Cast::Volatile { to, event } => self.broadcast_locally(&to, &event, true),
+            Cast::ServerSide { event } => self.on_server_side(&event),
+            Cast::Evict { sid, revision } => {
+                let socket = self.registry.lock().by_sid(sid).cloned();
+                if let Some(socket) = socket {
+                    self.evict(&socket, revision);
+                }
+            }
+        }
+    }
+
+    fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Answer> {
+        Box::pin(async move { self.answer_request(request).await })
+    }
+}
+
+/// Logs what a session store said where nothing else can be done about it.
+pub(crate) fn log_store_error(socket: &Socket, error: StoreError) {
+    tracing::warn!(socket.id = %socket.id(), %error, "a session could not be written");
+}

@@ -1,0 +1,326 @@
+//! Connection state recovery: claiming a session, keeping its record true, giving it back (semantics 15 to 19).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use chatcluster_engineio::CloseReason;
+use serde::Deserialize;
+
+use crate::adapter::Cast;
+use crate::config::Recovery;
+use crate::counters::NotRecovered;
+use crate::member::{Member, Place};
+use crate::namespace::{Namespace, log_store_error};
+use crate::offset::Offset;
+use crate::session::{Record, Revision, StoreError};
+use crate::sid::{Pid, SessionKey, Sid};
+use crate::socket::{DisconnectReason, Socket};
+
+/// How long a takeover waits for this node's pipeline to reach what the client has seen elsewhere.
+const CATCH_UP_DEADLINE: Duration = Duration::from_secs(2);
+/// A second overflow within this time ends the session.
+const OVERFLOW_MEMORY_MS: u64 = 30_000;
+
+/// A socket's hold on its recoverable session.
+pub(crate) struct Claim {
+    pub(crate) pid: Pid,
+    pub(crate) key: SessionKey,
+    /// Held across a write, so that the writes of one session follow each other.
+    revision: tokio::sync::Mutex<Revision>,
+    /// The revision of the last finished write, for those that must not wait.
+    last_revision: AtomicU64,
+    overflowed_at: AtomicU64,
+    is_given_up: AtomicBool,
+}
+
+impl Claim {
+    pub(crate) fn new(pid: Pid, revision: Revision, overflowed_at: Option<u64>) -> Box<Self> {
+        Box::new(Self {
+            pid,
+            key: pid.key(),
+            revision: tokio::sync::Mutex::new(revision),
+            last_revision: AtomicU64::new(revision),
+            overflowed_at: AtomicU64::new(overflowed_at.unwrap_or(0)),
+            is_given_up: AtomicBool::new(false),
+        })
+    }
+
+    /// Remembers an overflow; true if the one before was a moment ago.
+    pub(crate) fn note_overflow(&self, now_ms: u64) -> bool {
+        let before = self.overflowed_at.swap(now_ms, Ordering::Relaxed);
+        before != 0 && now_ms.saturating_sub(before) < OVERFLOW_MEMORY_MS
+    }
+
+    fn overflowed_at(&self) -> Option<u64> {
+        Some(self.overflowed_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
+    }
+
+    /// The session must not be recovered once this connection ends.
+    pub(crate) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a client says in CONNECT about the session that it had.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Wanted {
+    #[serde(default)]
+    pid: Option<serde_json::Value>,
+    #[serde(default)]
+    offset: Option<serde_json::Value>,
+}
+
+impl Wanted {
+    pub(crate) fn of(auth: Option<&str>) -> Self {
+        auth.and_then(|auth| serde_json::from_str(auth).ok())
+            .unwrap_or_default()
+    }
+
+    /// True if the client wants a session back, whether or not it can have it.
+    pub(crate) fn is_some(&self) -> bool {
+        self.pid.is_some()
+    }
+}
+
+/// A session that was taken over, and where its replay begins.
+pub(crate) struct Recovered {
+    pub(crate) record: Record,
+    pub(crate) claim: Box<Claim>,
+    pub(crate) from: u64,
+}
+
+impl Namespace {
+    /// Opens a new recoverable session; its record is stored before the client hears of it.
+    pub(crate) async fn open_session(
+        &self,
+        sid: Sid,
+        identity: Option<Arc<str>>,
+        data: Arc<str>,
+        start: u64,
+    ) -> Result<Box<Claim>, StoreError> {
+        let pid = Pid::random();
+        let record = Record {
+            sid,
+            identity,
+            owner: self.adapter().node().clone(),
+            epoch: self.adapter().epoch(),
+            start,
+            intervals: Vec::new(),
+            gap_below: 0,
+            data,
+            overflowed_at: None,
+        };
+        let revision = self.adapter().sessions().create(pid.key(), record).await?;
+        Ok(Claim::new(pid, revision, None))
+    }
+
+    /// Takes over the session that an authenticated client asks for.
+    pub(crate) async fn recover(
+        &self,
+        wanted: &Wanted,
+        identity: Option<&Arc<str>>,
+        recovery: &Recovery,
+    ) -> Result<Recovered, NotRecovered> {
+        let pid = wanted
+            .pid
+            .as_ref()
+            .and_then(|p| p.as_str())
+            .and_then(Pid::parse);
+        let pid = pid.ok_or(NotRecovered::UnknownSession)?;
+        let offset = wanted_offset(wanted)?;
+        let sessions = self.adapter().sessions();
+        let (mut record, revision) = sessions.get(pid.key()).await.map_err(not_recovered)?;
+        if record.identity.as_ref() != identity {
+            return Err(NotRecovered::OtherIdentity);
+        }
+        let epoch = self.adapter().epoch();
+        if record.epoch != epoch || offset.is_some_and(|o| o.epoch != epoch) {
+            return Err(NotRecovered::Epoch);
+        }
+        record.owner = self.adapter().node().clone();
+        let revision = sessions
+            .update(pid.key(), revision, record.clone())
+            .await
+            .map_err(not_recovered)?;
+        self.adapter().cast(Cast::Evict {
+            sid: record.sid,
+            revision,
+        });
+        // The old connection may be on this very node: it must be gone before the new one is registered.
+        self.evict_locally(record.sid, revision);
+        let claim = Claim::new(pid, revision, record.overflowed_at);
+        match self.place(&record, offset, recovery).await {
+            Ok(from) => Ok(Recovered {
+                record,
+                claim,
+                from,
+            }),
+            Err(reason) => {
+                // It was taken from its owner and cannot be continued: it must not linger.
+                let removed = sessions.remove(pid.key(), revision).await;
+                tracing::debug!(
+                    reason = reason.as_str(),
+                    removed = removed.is_ok(),
+                    "a session could not be continued"
+                );
+                Err(reason)
+            }
+        }
+    }
+
+    /// Where the replay begins, once this node's pipeline has come as far as the client had.
+    async fn place(
+        &self,
+        record: &Record,
+        offset: Option<Offset>,
+        recovery: &Recovery,
+    ) -> Result<u64, NotRecovered> {
+        let from = offset.map_or(record.start, |o| o.position.max(record.start));
+        let joins = record.intervals.iter().map(|i| i.left.unwrap_or(i.joined));
+        let seen = joins.fold(from, u64::max);
+        if !self.reaches(seen, CATCH_UP_DEADLINE).await {
+            return Err(NotRecovered::TimedOut);
+        }
+        let registry = self.registry().lock();
+        if from < record.gap_below || registry.has_gap_after(from) {
+            return Err(NotRecovered::Gap);
+        }
+        let missed = registry.missed(record, from);
+        if missed.events > recovery.max_replay_events || missed.bytes > recovery.max_replay_bytes {
+            return Err(NotRecovered::TooMuch);
+        }
+        Ok(from)
+    }
+
+    /// Stores what has changed about a session. If somebody else has it by now, this connection ends.
+    pub(crate) async fn persist(&self, socket: &Socket) {
+        let Some(claim) = &socket.claim else {
+            return;
+        };
+        let mut revision = claim.revision.lock().await;
+        let Some(record) = self.record_of(socket, claim) else {
+            return;
+        };
+        match self
+            .adapter()
+            .sessions()
+            .update(claim.key, *revision, record)
+            .await
+        {
+            Ok(next) => {
+                *revision = next;
+                claim.last_revision.store(next, Ordering::Release);
+            }
+            Err(StoreError::Fenced | StoreError::Gone) => self.lose(socket),
+            Err(error @ StoreError::Unreachable) => log_store_error(socket, error),
+        }
+    }
+
+    fn record_of(&self, socket: &Socket, claim: &Claim) -> Option<Record> {
+        let place = self.registry().lock().place_of(socket.slot(), socket)?;
+        Some(self.record_at(place, socket, claim))
+    }
+
+    fn record_at(&self, place: Place, socket: &Socket, claim: &Claim) -> Record {
+        Record {
+            sid: socket.id(),
+            identity: socket.identity().cloned(),
+            owner: self.adapter().node().clone(),
+            epoch: self.adapter().epoch(),
+            start: place.start,
+            intervals: place.intervals,
+            gap_below: place.gap_below,
+            data: socket.data_json(),
+            overflowed_at: claim.overflowed_at(),
+        }
+    }
+
+    /// The connection ended: the session waits for its client, or ends with it.
+    pub(crate) fn release(
+        &self,
+        socket: &Arc<Socket>,
+        place: Option<Place>,
+        reason: DisconnectReason,
+    ) {
+        let (Some(claim), Some(place)) = (&socket.claim, place) else {
+            return;
+        };
+        let record = self.record_at(place, socket, claim);
+        let adapter = self.adapter().clone();
+        let window = self.config().recovery.as_ref().map(|r| r.window);
+        let socket = socket.clone();
+        // A write that is under way is waited for; bounded by the session store's own deadline.
+        tokio::spawn(async move {
+            let Some(claim) = &socket.claim else {
+                return;
+            };
+            let revision = *claim.revision.lock().await;
+            let is_kept = reason.is_recoverable() && !claim.is_given_up.load(Ordering::Relaxed);
+            let sessions = adapter.sessions();
+            let released = match window.filter(|_| is_kept) {
+                Some(window) => sessions.expire(claim.key, revision, record, window).await,
+                None => sessions.remove(claim.key, revision).await,
+            };
+            // Fenced or gone: the client is back already, elsewhere or here.
+            if released == Err(StoreError::Unreachable) {
+                log_store_error(&socket, StoreError::Unreachable);
+            }
+        });
+    }
+
+    fn evict_locally(&self, sid: Sid, revision: Revision) {
+        let socket = self.registry().lock().by_sid(sid).cloned();
+        if let Some(socket) = socket {
+            self.evict(&socket, revision);
+        }
+    }
+
+    /// Somebody else has the session with this revision: the older connection closes, without telling the client `41`.
+    pub(crate) fn evict(&self, socket: &Arc<Socket>, revision: Revision) {
+        let is_stale = socket
+            .claim
+            .as_ref()
+            .is_some_and(|claim| claim.last_revision.load(Ordering::Acquire) < revision);
+        if is_stale {
+            self.counters().evictions.increment();
+            self.disconnected(
+                socket,
+                DisconnectReason::Connection(CloseReason::TransportClose),
+            );
+            socket.session().close(CloseReason::TransportClose);
+        }
+    }
+
+    fn lose(&self, socket: &Socket) {
+        self.counters().evictions.increment();
+        socket.session().close(CloseReason::TransportClose);
+    }
+
+    /// A member that continues where the session was.
+    pub(crate) fn continued(socket: Arc<Socket>, record: &Record, from: u64) -> Member {
+        let mut member = Member::new(socket, record.start, from);
+        member.intervals.clone_from(&record.intervals);
+        member.gap_below = record.gap_below;
+        member
+    }
+}
+
+/// The offset that a client names: none is fine, someone else's is not.
+fn wanted_offset(wanted: &Wanted) -> Result<Option<Offset>, NotRecovered> {
+    match &wanted.offset {
+        None => Ok(None),
+        Some(value) => {
+            let offset = value.as_str().and_then(|text| text.parse().ok());
+            offset.map(Some).ok_or(NotRecovered::ForeignOffset)
+        }
+    }
+}
+
+fn not_recovered(error: StoreError) -> NotRecovered {
+    match error {
+        StoreError::Gone => NotRecovered::UnknownSession,
+        StoreError::Fenced => NotRecovered::Fenced,
+        StoreError::Unreachable => NotRecovered::TimedOut,
+    }
+}

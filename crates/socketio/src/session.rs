@@ -1,0 +1,110 @@
+//! Recoverable sessions: what is kept of a socket while it is connected and, for the recovery window, after.
+//!
+//! A record is written when it *changes*, not when its connection ends: a killed node cannot write any more (semantics 17).
+//! Every write names the revision that it replaces, so that a stale owner can never overwrite the live one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::log::Room;
+use crate::sid::{NodeId, SessionKey, Sid};
+
+/// Most intervals that a session holds; beyond it the oldest left one is dropped early (semantics 16).
+pub(crate) const MAX_LEFT_INTERVALS: usize = 64;
+
+/// A stay in a room: entitles to the room's entries at positions above `joined` up to and with `left`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interval {
+    /// The room.
+    pub room: Room,
+    /// The position processed last when the socket joined.
+    pub joined: u64,
+    /// The position processed last when it left; `None` while it stays.
+    pub left: Option<u64>,
+    /// Milliseconds since 1970 when it left: decides when the interval may be forgotten.
+    pub left_at: Option<u64>,
+}
+
+impl Interval {
+    /// True if the session was in the room when the entry at `position` was logged.
+    pub(crate) fn covers(&self, position: u64) -> bool {
+        position > self.joined && self.left.is_none_or(|left| position <= left)
+    }
+}
+
+/// A session as it is stored.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The socket id that a recovered client gets back.
+    pub sid: Sid,
+    /// Who opened it: only the same identity may recover it.
+    pub identity: Option<Arc<str>>,
+    /// The node that holds the live connection, or held it last.
+    pub owner: NodeId,
+    /// The log's epoch in which `start` and the intervals are positions.
+    pub epoch: u64,
+    /// The position processed last when the session began.
+    pub start: u64,
+    /// Stays in rooms, the socket's own id excepted.
+    pub intervals: Vec<Interval>,
+    /// Offsets below this one are a gap: an interval was forgotten early.
+    pub gap_below: u64,
+    /// The socket's `data`, JSON text; empty if never set.
+    pub data: Arc<str>,
+    /// Milliseconds since 1970 of the last overflow of the send queue; a second one within 30 s ends the session.
+    pub overflowed_at: Option<u64>,
+}
+
+/// Counts the writes of one record; each write names the one before.
+pub type Revision = u64;
+
+/// The record is not what the writer thought: someone else has it, or it is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Another owner has written since.
+    #[error("the session has another owner")]
+    Fenced,
+    /// There is no such session (any more).
+    #[error("the session does not exist")]
+    Gone,
+    /// The store did not answer within its deadline.
+    #[error("the session store is not reachable")]
+    Unreachable,
+}
+
+/// Where sessions are kept. All nodes of a cluster share one.
+///
+/// Each call has a deadline of the store's own making; [`StoreError::Unreachable`] is the answer when it passes.
+pub trait Sessions: Send + Sync + 'static {
+    /// Stores a new session.
+    fn create(
+        &self,
+        key: SessionKey,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// Reads a session, unless it has expired.
+    fn get(&self, key: SessionKey) -> BoxFuture<'_, Result<(Record, Revision), StoreError>>;
+
+    /// Replaces the record if its revision is still `expected`. A pending expiry ends.
+    fn update(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// The connection ended: stores the record a last time; it expires after `window` unless somebody takes it over.
+    fn expire(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+        window: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The session ended for good.
+    fn remove(&self, key: SessionKey, expected: Revision) -> BoxFuture<'_, Result<(), StoreError>>;
+}

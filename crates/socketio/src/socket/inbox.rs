@@ -1,0 +1,165 @@
+//! The events of one socket, handled one at a time in their order; acknowledgements go past it (semantics 20).
+//!
+//! A handler that needs no waiting runs on the spot. One that waits moves to a task of its own, which then works the
+//! inbox off; a full inbox stops reading the connection.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use chatcluster_engineio::Flow;
+use futures_util::FutureExt as _;
+
+use super::{DisconnectReason, Socket, SocketRef};
+use crate::arguments::Arguments;
+use crate::extract::{EventContext, Rejection};
+use crate::handler::Work;
+
+/// An event that waits for its handler.
+pub(crate) struct Job {
+    pub(crate) name: Box<str>,
+    pub(crate) arguments: Arguments,
+    pub(crate) ack_id: Option<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Inbox {
+    waiting: VecDeque<Job>,
+    is_busy: bool,
+    is_paused: bool,
+}
+
+impl Socket {
+    /// Runs the connect handler; events wait in the inbox until it has returned, so that none misses its handler.
+    pub(crate) fn start(self: &Arc<Self>, connect: Work) {
+        self.inbox.lock().is_busy = true;
+        self.run(connect);
+    }
+
+    /// Takes an event in.
+    pub(crate) fn on_event(self: &Arc<Self>, job: Job) -> Flow {
+        let limit = self.namespace.config().inbox_events;
+        {
+            let mut inbox = self.inbox.lock();
+            if inbox.is_busy {
+                inbox.waiting.push_back(job);
+                inbox.is_paused = inbox.waiting.len() >= limit;
+                if inbox.is_paused {
+                    self.namespace.counters().inbox_pauses.increment();
+                    return Flow::Pause;
+                }
+                return Flow::Continue;
+            }
+            inbox.is_busy = true;
+        }
+        let work = self.handle(job);
+        self.run(work);
+        Flow::Continue
+    }
+
+    /// Works on the spot as far as that goes without waiting; the rest moves to a task.
+    fn run(self: &Arc<Self>, mut work: Work) {
+        loop {
+            let mut attempt = AssertUnwindSafe(&mut work).catch_unwind();
+            match attempt.poll_unpin(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => {
+                    tokio::spawn(work_off(self.clone(), work));
+                    return;
+                }
+                Poll::Ready(Err(_)) => self.on_panic(),
+                Poll::Ready(Ok(())) => {}
+            }
+            match self.next_job() {
+                Some(job) => work = self.handle(job),
+                None => return,
+            }
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let limit = self.namespace.config().inbox_events;
+        let mut inbox = self.inbox.lock();
+        let job = inbox.waiting.pop_front();
+        if job.is_none() {
+            inbox.is_busy = false;
+            inbox.waiting = VecDeque::new();
+        }
+        let resumes = inbox.is_paused && inbox.waiting.len() <= limit / 2;
+        if resumes {
+            inbox.is_paused = false;
+        }
+        drop(inbox);
+        if resumes {
+            self.session().resume();
+        }
+        job
+    }
+
+    fn handle(self: &Arc<Self>, job: Job) -> Work {
+        self.namespace.counters().events_in.increment();
+        let handlers = self.handlers_of(&job.name);
+        if handlers.is_empty() {
+            self.namespace.counters().events_unhandled.increment();
+        }
+        let socket = SocketRef(self.clone());
+        let context = EventContext {
+            socket: &socket,
+            name: &job.name,
+            arguments: &job.arguments,
+            ack_id: job.ack_id,
+        };
+        let mut works = handlers.iter().filter_map(|handler| {
+            let work = handler.call(&context);
+            work.map_err(|rejection| self.on_rejection(&job.name, &rejection))
+                .ok()
+        });
+        match (works.next(), works.next()) {
+            (None, _) => Box::pin(std::future::ready(())),
+            (Some(only), None) => only,
+            (Some(first), Some(second)) => {
+                let rest: Vec<Work> = works.collect();
+                Box::pin(async move {
+                    for work in [first, second].into_iter().chain(rest) {
+                        work.await;
+                    }
+                })
+            }
+        }
+    }
+
+    fn on_rejection(&self, event: &str, rejection: &Rejection) {
+        self.namespace.counters().events_misshaped.increment();
+        tracing::debug!(socket.id = %self.id(), event, error = %rejection, "an event did not reach its handler");
+    }
+
+    fn on_panic(&self) {
+        self.namespace.counters().handler_panics.increment();
+        tracing::error!(socket.id = %self.id(), "an event handler panicked");
+    }
+
+    /// Runs the disconnect handler, beside whatever event handler may still be at work.
+    pub(crate) fn run_disconnect(self: &Arc<Self>, reason: DisconnectReason) {
+        if let Some(handler) = self.take_disconnect_handler() {
+            let socket = self.clone();
+            let work = handler(SocketRef(self.clone()), reason);
+            tokio::spawn(async move {
+                if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                    socket.on_panic();
+                }
+            });
+        }
+    }
+}
+
+async fn work_off(socket: Arc<Socket>, mut work: Work) {
+    loop {
+        if AssertUnwindSafe(&mut work).catch_unwind().await.is_err() {
+            socket.on_panic();
+        }
+        match socket.next_job() {
+            Some(job) => work = socket.handle(job),
+            None => return,
+        }
+    }
+}

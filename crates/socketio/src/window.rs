@@ -1,0 +1,132 @@
+//! The memory window: the newest part of the log, bounded in bytes and age, from which recovery replays.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::log::Entry;
+
+/// The newest entries of one namespace's log on this node, in order of position.
+#[derive(Debug)]
+pub(crate) struct Window {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+    max_bytes: usize,
+    /// What is older reached every client that still answered pings, so nobody can miss it (semantics 6).
+    span: Duration,
+    /// Newest entry that was dropped for its size, not its age: position and time of append.
+    cut: Option<(u64, Instant)>,
+}
+
+impl Window {
+    pub(crate) fn new(max_bytes: usize, span: Duration) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            max_bytes,
+            span,
+            cut: None,
+        }
+    }
+
+    pub(crate) fn push(&mut self, entry: Arc<Entry>) {
+        if self.max_bytes == 0 {
+            return;
+        }
+        let now = entry.appended_at;
+        self.bytes += entry.len_bytes();
+        self.entries.push_back(entry);
+        self.trim(now);
+    }
+
+    fn trim(&mut self, now: Instant) {
+        while let Some(first) = self.entries.front() {
+            let is_aged = now.saturating_duration_since(first.appended_at) > self.span;
+            if !is_aged && self.bytes <= self.max_bytes {
+                break;
+            }
+            if !is_aged {
+                self.cut = Some((first.position, first.appended_at));
+            }
+            self.bytes -= first.len_bytes();
+            self.entries.pop_front();
+        }
+        // A burst must not pin its peak for ever.
+        if self.entries.capacity() > 1024 && self.entries.len() * 4 < self.entries.capacity() {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+    }
+
+    /// True if an entry after `position` may be missing here although a client can still lack it.
+    pub(crate) fn has_gap_after(&self, position: u64, now: Instant) -> bool {
+        self.cut.is_some_and(|(cut, at)| {
+            cut > position && now.saturating_duration_since(at) <= self.span
+        })
+    }
+
+    /// The entries with positions above `position`, oldest first.
+    pub(crate) fn after(&self, position: u64) -> impl Iterator<Item = &Arc<Entry>> {
+        let start = self.entries.partition_point(|e| e.position <= position);
+        self.entries.range(start..)
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::log::{Envelope, Target};
+
+    fn entry(position: u64) -> Arc<Entry> {
+        let event = Event::new("e", &"0123456789").unwrap();
+        let envelope = Envelope {
+            target: Target::All,
+            except: [].into_iter().collect(),
+            event,
+        };
+        Arc::new(Entry::new(position, envelope))
+    }
+
+    #[test]
+    fn what_follows_a_position_is_found_although_positions_skip() {
+        let mut window = Window::new(1 << 20, Duration::from_secs(60));
+        for position in [10, 11, 15, 20] {
+            window.push(entry(position));
+        }
+        let after = |p| window.after(p).map(|e| e.position).collect::<Vec<_>>();
+        assert_eq!(after(0), [10, 11, 15, 20]);
+        assert_eq!(after(11), [15, 20]);
+        assert_eq!(after(13), [15, 20]);
+        assert!(after(20).is_empty());
+    }
+
+    #[test]
+    fn an_entry_lost_to_the_byte_bound_is_a_gap_until_it_has_aged() {
+        let size = entry(1).len_bytes();
+        let mut window = Window::new(2 * size, Duration::from_secs(60));
+        for position in 1..=3 {
+            window.push(entry(position));
+        }
+        let now = Instant::now();
+        assert!(window.has_gap_after(0, now));
+        assert!(
+            !window.has_gap_after(1, now),
+            "a client at 1 needs 2 and 3 only"
+        );
+        assert!(!window.has_gap_after(0, now + Duration::from_secs(61)));
+        assert_eq!(window.len_bytes(), 2 * size);
+    }
+
+    #[test]
+    fn an_entry_lost_to_age_is_no_gap() {
+        let mut window = Window::new(1 << 20, Duration::ZERO);
+        window.push(entry(1));
+        std::thread::yield_now();
+        window.push(entry(2));
+        assert!(!window.has_gap_after(0, Instant::now()));
+    }
+}
