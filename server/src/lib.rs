@@ -3,5 +3,6 @@
 pub mod args;
 pub mod auth;
 pub mod codes;
+pub mod history;
 pub mod limits;
 pub mod settings;
