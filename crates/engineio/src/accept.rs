@@ -76,7 +76,11 @@ impl Refusal {
     /// A refusal with another status, for example 429 or 503.
     #[must_use]
     pub fn with_status(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, message: message.into(), headers: HeaderMap::new() }
+        Self {
+            status,
+            message: message.into(),
+            headers: HeaderMap::new(),
+        }
     }
 
     /// Adds a `Retry-After` header, in whole seconds, rounded up.

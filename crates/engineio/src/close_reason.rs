@@ -55,7 +55,10 @@ impl CloseReason {
 
     /// Whether the server decided, so that a long-polling client still deserves a close packet.
     pub(crate) fn is_by_server(self) -> bool {
-        matches!(self, Self::ForcedClose | Self::ForcedServerClose | Self::ServerShuttingDown)
+        matches!(
+            self,
+            Self::ForcedClose | Self::ForcedServerClose | Self::ServerShuttingDown
+        )
     }
 }
 

@@ -57,7 +57,10 @@ pub struct Transports {
 
 impl Default for Transports {
     fn default() -> Self {
-        Self { polling: true, websocket: true }
+        Self {
+            polling: true,
+            websocket: true,
+        }
     }
 }
 
@@ -138,9 +141,16 @@ impl Config {
                 return Err(ConfigError::Duration(name));
             }
         }
-        for (name, value) in [("max_payload", self.max_payload), ("max_send_queue", self.max_send_queue)] {
+        for (name, value) in [
+            ("max_payload", self.max_payload),
+            ("max_send_queue", self.max_send_queue),
+        ] {
             if !(LEAST_PAYLOAD..=MOST_BYTES).contains(&value) {
-                return Err(ConfigError::Size { name, least: LEAST_PAYLOAD, most: MOST_BYTES });
+                return Err(ConfigError::Size {
+                    name,
+                    least: LEAST_PAYLOAD,
+                    most: MOST_BYTES,
+                });
             }
         }
         if !self.transports.polling && !self.transports.websocket {
@@ -174,7 +184,10 @@ impl Cors {
 }
 
 fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn is_origin(origin: &str) -> bool {
@@ -201,23 +214,56 @@ mod tests {
 
     #[test]
     fn each_bad_setting_is_named() {
-        assert!(matches!(check(|c| c.path = "x".into()), Err(ConfigError::Path(_))));
-        assert_eq!(check(|c| c.ping_timeout = Duration::ZERO), Err(ConfigError::Duration("ping_timeout")));
-        assert!(matches!(check(|c| c.max_payload = 0), Err(ConfigError::Size { name: "max_payload", .. })));
+        assert!(matches!(
+            check(|c| c.path = "x".into()),
+            Err(ConfigError::Path(_))
+        ));
         assert_eq!(
-            check(|c| c.transports = Transports { polling: false, websocket: false }),
+            check(|c| c.ping_timeout = Duration::ZERO),
+            Err(ConfigError::Duration("ping_timeout"))
+        );
+        assert!(matches!(
+            check(|c| c.max_payload = 0),
+            Err(ConfigError::Size {
+                name: "max_payload",
+                ..
+            })
+        ));
+        assert_eq!(
+            check(|c| c.transports = Transports {
+                polling: false,
+                websocket: false
+            }),
             Err(ConfigError::Transports)
         );
-        assert!(matches!(check(|c| c.cookie = Some("a b".into())), Err(ConfigError::Cookie(_))));
+        assert!(matches!(
+            check(|c| c.cookie = Some("a b".into())),
+            Err(ConfigError::Cookie(_))
+        ));
     }
 
     #[test]
     fn any_origin_does_not_go_with_credentials() {
-        let cors = |origins, credentials| Some(Cors { origins, credentials, max_age: None });
-        assert_eq!(check(|c| c.cors = cors(Origins::Any, true)), Err(ConfigError::AnyOriginWithCredentials));
+        let cors = |origins, credentials| {
+            Some(Cors {
+                origins,
+                credentials,
+                max_age: None,
+            })
+        };
+        assert_eq!(
+            check(|c| c.cors = cors(Origins::Any, true)),
+            Err(ConfigError::AnyOriginWithCredentials)
+        );
         assert_eq!(check(|c| c.cors = cors(Origins::Mirror, true)), Ok(()));
         let list = |origin: &str| Origins::List(vec![origin.to_owned()]);
-        assert_eq!(check(|c| c.cors = cors(list("https://chat.example"), true)), Ok(()));
-        assert!(matches!(check(|c| c.cors = cors(list("chat.example/"), true)), Err(ConfigError::Origin(_))));
+        assert_eq!(
+            check(|c| c.cors = cors(list("https://chat.example"), true)),
+            Ok(())
+        );
+        assert!(matches!(
+            check(|c| c.cors = cors(list("chat.example/"), true)),
+            Err(ConfigError::Origin(_))
+        ));
     }
 }

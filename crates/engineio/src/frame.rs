@@ -35,13 +35,19 @@ impl Frame {
         buffer.extend_from_slice(&[0; HEADER_ROOM]);
         buffer.push(MESSAGE);
         write(&mut buffer);
-        debug_assert!(std::str::from_utf8(&buffer[HEADER_ROOM..]).is_ok(), "a text frame must be UTF-8");
+        debug_assert!(
+            std::str::from_utf8(&buffer[HEADER_ROOM..]).is_ok(),
+            "a text frame must be UTF-8"
+        );
         Self::seal(buffer, FIN_TEXT)
     }
 
     /// A binary message. The bytes are copied once, behind their header.
     #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "the contract hands the bytes over")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the contract hands the bytes over"
+    )]
     pub fn binary(payload: Bytes) -> Self {
         let mut buffer = Vec::with_capacity(HEADER_ROOM + payload.len());
         buffer.extend_from_slice(&[0; HEADER_ROOM]);
@@ -140,7 +146,14 @@ mod tests {
 
     #[test]
     fn the_header_states_the_length_in_the_shortest_form() {
-        for (length, header) in [(0, 2), (124, 2), (125, 4), (65_534, 4), (65_535, 10), (70_000, 10)] {
+        for (length, header) in [
+            (0, 2),
+            (124, 2),
+            (125, 4),
+            (65_534, 4),
+            (65_535, 10),
+            (70_000, 10),
+        ] {
             let payload = "x".repeat(length);
             let frame = Frame::text(&payload);
             assert_eq!(frame.len_bytes(), header + 1 + length);
@@ -153,7 +166,8 @@ mod tests {
     fn text_and_text_writer_make_the_same_frame() {
         let long = "grüße".repeat(100);
         for text in ["", "hello", &long] {
-            let written = Frame::from_text_writer(|buffer| buffer.extend_from_slice(text.as_bytes()));
+            let written =
+                Frame::from_text_writer(|buffer| buffer.extend_from_slice(text.as_bytes()));
             assert_eq!(written.wire(), Frame::text(text).wire());
         }
     }

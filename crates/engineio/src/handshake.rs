@@ -23,7 +23,9 @@ pub struct Handshake {
 
 impl Handshake {
     pub(crate) fn new(uri: &Uri, headers: &HeaderMap, remote_addr: SocketAddr) -> Self {
-        let path_and_query = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let path_and_query = uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str);
         let mut head = String::with_capacity(512);
         head.push_str(path_and_query);
         for (name, value) in headers {
@@ -33,8 +35,15 @@ impl Handshake {
             head.push_str(&String::from_utf8_lossy(value.as_bytes()));
         }
         let is_secure = uri.scheme_str() == Some("https")
-            || headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes().starts_with(b"https"));
-        Self { head: head.into_boxed_str(), remote_addr, issued: SystemTime::now(), is_secure }
+            || headers
+                .get("x-forwarded-proto")
+                .is_some_and(|proto| proto.as_bytes().starts_with(b"https"));
+        Self {
+            head: head.into_boxed_str(),
+            remote_addr,
+            issued: SystemTime::now(),
+            is_secure,
+        }
     }
 
     /// The path and query.
@@ -45,13 +54,18 @@ impl Handshake {
 
     /// The headers, with names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.head.split('\n').skip(1).filter_map(|line| line.split_once(':'))
+        self.head
+            .split('\n')
+            .skip(1)
+            .filter_map(|line| line.split_once(':'))
     }
 
     /// The first header of this name, whose case does not matter.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// The first query parameter of this name, decoded.
@@ -88,7 +102,9 @@ impl Handshake {
 /// No headers and no query: they hold tokens and cookies.
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handshake").field("remote_addr", &self.remote_addr).finish_non_exhaustive()
+        f.debug_struct("Handshake")
+            .field("remote_addr", &self.remote_addr)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,7 +115,10 @@ mod tests {
     fn handshake() -> Handshake {
         let mut headers = HeaderMap::new();
         headers.insert("cookie", "a=b; c=d:e".parse().unwrap());
-        headers.insert("x-binary", http::HeaderValue::from_bytes(&[0xff, b'x']).unwrap());
+        headers.insert(
+            "x-binary",
+            http::HeaderValue::from_bytes(&[0xff, b'x']).unwrap(),
+        );
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
         let uri = "/engine.io/?EIO=4&token=a%20b".parse().unwrap();
         Handshake::new(&uri, &headers, "192.0.2.1:7".parse().unwrap())

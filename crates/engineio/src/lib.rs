@@ -8,26 +8,27 @@
 //! channel per connection. `docs/architecture.md` of the project walks through the files.
 
 mod accept;
-// mod clock;
+mod clock;
 mod close_reason;
 mod config;
-// mod cors;
+mod cors;
 mod counters;
 mod engine;
 mod frame;
 mod handshake;
 mod message;
-// mod payload;
-// mod polling;
+mod packet;
+mod payload;
+mod polling;
 mod query;
-// mod registry;
-// mod rejection;
+mod registry;
+mod rejection;
 pub mod serve;
 mod service;
 mod session;
 mod sid;
-// mod websocket;
-// mod wheel;
+mod websocket;
+mod wheel;
 
 pub use accept::{Accept, Connection, Flow, Refusal};
 pub use close_reason::CloseReason;

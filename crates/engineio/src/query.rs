@@ -4,15 +4,20 @@ use std::borrow::Cow;
 
 /// The decoded pairs of a query string, in order.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key), decode(value))
-    })
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key), decode(value))
+        })
 }
 
 /// The first value of `key`.
 pub(crate) fn first<'a>(query: &'a str, key: &str) -> Option<Cow<'a, str>> {
-    pairs(query).find(|(found, _)| found == key).map(|(_, value)| value)
+    pairs(query)
+        .find(|(found, _)| found == key)
+        .map(|(_, value)| value)
 }
 
 fn decode(text: &str) -> Cow<'_, str> {
@@ -48,8 +53,17 @@ mod tests {
     #[test]
     fn pairs_are_decoded() {
         let found: Vec<_> = pairs("a=1&b=x%20y+z&c&d=%zz&e=%").collect();
-        let expected = [("a", "1"), ("b", "x y z"), ("c", ""), ("d", "%zz"), ("e", "%")];
-        assert_eq!(found, expected.map(|(key, value)| (key.into(), value.into())));
+        let expected = [
+            ("a", "1"),
+            ("b", "x y z"),
+            ("c", ""),
+            ("d", "%zz"),
+            ("e", "%"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(key, value)| (key.into(), value.into()))
+        );
     }
 
     #[test]

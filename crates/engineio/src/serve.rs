@@ -1,19 +1,37 @@
 //! The accept loop: TCP connections into HTTP/1.1 requests with upgrades.
+//!
+//! It owns the tasks of the connections until they are upgraded or closed. An upgraded connection belongs to whoever
+//! upgraded it.
 
 use std::error::Error;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+
+use crate::service::RemoteAddr;
+
+/// How long to wait when no connection can be accepted, for want of file descriptors for example.
+const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// The bounds of the accept loop.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The time in which a request's head must arrive; also the longest idle time between requests.
     pub header_read_timeout: Duration,
-    /// The most bytes that are buffered of a connection, and so the longest request head.
+    /// The most bytes that are buffered of a connection, and so the longest request head. At least 8 KiB.
     pub max_buf_size: usize,
     /// How long requests may go on after the shutdown signal.
     pub grace: Duration,
@@ -21,11 +39,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { header_read_timeout: Duration::from_secs(10), max_buf_size: 16 << 10, grace: Duration::from_secs(10) }
+        Self {
+            header_read_timeout: Duration::from_secs(10),
+            max_buf_size: 16 << 10,
+            grace: Duration::from_secs(10),
+        }
     }
 }
 
-/// Serves HTTP/1.1 on the listener until `shutdown` resolves.
+/// Serves HTTP/1.1 on the listener until `shutdown` resolves. Then it accepts no more, lets the requests under way
+/// finish for [`Options::grace`], and drops what is left.
 pub async fn serve<S, B>(listener: TcpListener, service: S, options: Options, shutdown: impl Future)
 where
     S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
@@ -35,6 +58,129 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    drop((listener, service, options));
-    shutdown.await;
+    let mut shutdown = pin!(shutdown);
+    let mut connections = JoinSet::new();
+    let (stop, stopped) = watch::channel(());
+    loop {
+        let (stream, remote) = tokio::select! {
+            _ = &mut shutdown => break,
+            accepted = accept(&listener) => accepted,
+            Some(ended) = connections.join_next() => {
+                log_panic(ended);
+                continue;
+            }
+        };
+        connections.spawn(connection(
+            stream,
+            remote,
+            service.clone(),
+            options.clone(),
+            stopped.clone(),
+        ));
+    }
+    drop(listener);
+    // The receivers learn of the end by the sender's.
+    drop(stop);
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            log_panic(ended);
+        }
+    };
+    if timeout(options.grace, all).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "requests were still under way at the end of the grace time"
+        );
+        connections.shutdown().await;
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a connection's task panicked");
+    }
+}
+
+/// The next connection, ready for use. Errors are waited out: there is nobody who could do better.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                // With Nagle's algorithm a broadcast waits for delayed acknowledgements: 22 ms instead of 2.6.
+                match stream.set_nodelay(true) {
+                    Ok(()) => return (stream, remote),
+                    Err(error) => {
+                        tracing::debug!(%error, "connection was gone before it was served")
+                    }
+                }
+            }
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "no connection can be accepted");
+                sleep(BACK_OFF).await;
+            }
+        }
+    }
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+async fn connection<S, B>(
+    stream: TcpStream,
+    remote: SocketAddr,
+    service: S,
+    options: Options,
+    mut stopped: watch::Receiver<()>,
+) where
+    S: tower::Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(RemoteAddr(remote));
+        service.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_read_timeout)
+        .max_buf_size(options.max_buf_size)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::trace!(%error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_have_nodelay_set() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_client, (server, remote)) =
+            tokio::join!(TcpStream::connect(address), accept(&listener));
+        assert!(server.nodelay().unwrap());
+        assert!(remote.ip().is_loopback());
+    }
 }

@@ -44,7 +44,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let engine = self.engine.clone();
-        let remote = request.extensions().get::<RemoteAddr>().map(|remote| remote.0);
+        let remote = request
+            .extensions()
+            .get::<RemoteAddr>()
+            .map(|remote| remote.0);
         let remote = remote.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         Box::pin(async move { Ok(engine.handle(request, remote).await) })
     }

@@ -40,7 +40,9 @@ impl Sid {
 impl fmt::Display for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; TEXT_LENGTH];
-        let length = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
+        let length = URL_SAFE_NO_PAD
+            .encode_slice(self.0, &mut text)
+            .map_err(|_| fmt::Error)?;
         f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
     }
 }
@@ -100,7 +102,13 @@ mod tests {
 
     #[test]
     fn other_text_is_no_id() {
-        for text in ["", "abc", "!!!!!!!!!!!!!!!!!!!!", "aaaaaaaaaaaaaaaaaaaaa", "ééééééééééaaaa"] {
+        for text in [
+            "",
+            "abc",
+            "!!!!!!!!!!!!!!!!!!!!",
+            "aaaaaaaaaaaaaaaaaaaaa",
+            "ééééééééééaaaa",
+        ] {
             assert_eq!(Sid::parse(text), None, "{text}");
         }
     }

@@ -1,0 +1,176 @@
+//! Long-polling over HTTP: the answers to GET and POST of a session.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::Full;
+use hyper::body::Body;
+use tokio::time::timeout;
+
+use crate::close_reason::CloseReason;
+use crate::engine::Shared;
+use crate::payload::{self, Payload};
+use crate::rejection::Rejection;
+use crate::session::{Ending, PollError, PostGuard, Received, Session};
+use crate::sid::Sid;
+
+/// A body gets at least so long; on a slow line 1 MB takes a while.
+const LEAST_BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Answers a GET: waits until there is something to send.
+pub(crate) async fn get(session: &Arc<Session>) -> Result<Response<Full<Bytes>>, Rejection> {
+    let payload = session.begin_get()?.payload().await;
+    Ok(packets_response(payload, session.shared()))
+}
+
+/// Answers a GET of a session that the server has closed, if it left something to say.
+pub(crate) fn get_farewell(sid: &Sid, shared: &Shared) -> Option<Response<Full<Bytes>>> {
+    let limit = shared.config.max_payload;
+    let payload = shared.farewells.take_from(sid, |queue| {
+        let mut payload = Payload::take(queue, limit);
+        let has_more = !queue.is_empty();
+        if !has_more {
+            payload.push_packet("1");
+        }
+        (payload, has_more)
+    })?;
+    Some(packets_response(payload, shared))
+}
+
+/// Answers a POST: hands its packets up, in order, and answers when the last one is handed up.
+pub(crate) async fn post<B: Body>(
+    request: Request<B>,
+    session: &Arc<Session>,
+) -> Result<Response<Full<Bytes>>, Rejection> {
+    let (head, body) = request.into_parts();
+    if head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"))
+    {
+        return Err(Rejection::BadRequest);
+    }
+    let shared = session.shared();
+    let limit = shared.config.max_payload;
+    if announced_length(&head.headers).is_some_and(|length| length > limit as u64) {
+        return Err(Rejection::TooLarge);
+    }
+    drop(head);
+    let post = session.begin_post()?;
+    let deadline =
+        LEAST_BODY_DEADLINE.max(shared.config.ping_interval + shared.config.ping_timeout);
+    let read = timeout(deadline, read_body(body, limit, &post)).await;
+    let body = match read.unwrap_or(Err(ReadError::TooSlow)) {
+        Ok(body) => body,
+        Err(ReadError::TooLarge) => {
+            post.done();
+            return Err(Rejection::TooLarge);
+        }
+        // Dropping the guard ends the session.
+        Err(ReadError::TooSlow) => return Err(Rejection::TooSlow),
+        Err(ReadError::Broken) => return Err(Rejection::BadRequest),
+    };
+    shared.counters.bytes_in.add(body.len() as u64);
+    deliver(&body, &post).await?;
+    post.done();
+    Ok(response(
+        HeaderValue::from_static("text/html"),
+        Bytes::from_static(b"ok"),
+    ))
+}
+
+/// Hands the packets up. A pause holds the rest, and so the answer.
+async fn deliver(body: &Bytes, post: &PostGuard) -> Result<(), Rejection> {
+    let session = post.session();
+    // Without a connection the session has ended.
+    let Some(connection) = session.connection() else {
+        return Ok(());
+    };
+    for packet in payload::packets(body) {
+        if session.is_closed() {
+            return Ok(());
+        }
+        let Some(packet) = packet else {
+            session.end(Ending::of(CloseReason::ParseError));
+            return Err(Rejection::BadRequest);
+        };
+        session.counters().packets_in.increment();
+        match session.receive(packet, &connection) {
+            Received::Continue => {}
+            Received::Paused => post.resumed().await,
+            Received::Close(ending) => session.end(ending),
+        }
+    }
+    Ok(())
+}
+
+enum ReadError {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// Reads the body, at most `limit` bytes of it. Memory grows with what arrives, not with what was announced.
+async fn read_body<B: Body>(body: B, limit: usize, post: &PostGuard) -> Result<Bytes, ReadError> {
+    let mut body = pin!(body);
+    let mut read = Vec::new();
+    loop {
+        let frame = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            // The session may end meanwhile; then nobody wants the rest.
+            Poll::Pending => post.poll_closed(cx).map(|()| Err(ReadError::Broken)),
+        });
+        let Some(frame) = frame.await? else {
+            return Ok(Bytes::from(read));
+        };
+        let Ok(mut data) = frame.map_err(|_| ReadError::Broken)?.into_data() else {
+            continue;
+        };
+        if data.remaining() > limit - read.len() {
+            return Err(ReadError::TooLarge);
+        }
+        while data.has_remaining() {
+            let chunk = data.chunk();
+            read.extend_from_slice(chunk);
+            let length = chunk.len();
+            data.advance(length);
+        }
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A response of packets.
+pub(crate) fn packets_response(payload: Payload, shared: &Shared) -> Response<Full<Bytes>> {
+    let packets = payload.packets();
+    let body = payload.into_bytes();
+    shared.counters.packets_out.add(packets);
+    shared.counters.bytes_out.add(body.len() as u64);
+    response(HeaderValue::from_static("text/plain; charset=UTF-8"), body)
+}
+
+fn response(content_type: HeaderValue, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+impl From<PollError> for Rejection {
+    fn from(error: PollError) -> Self {
+        match error {
+            PollError::Unknown => Self::UnknownSid,
+            PollError::Bad => Self::BadRequest,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The long-polling side of a session: the one GET that waits and the one POST that is read.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::upgrade::Upgrade;
+use super::{Ending, Session, State, TransportKind, flow};
+use crate::close_reason::CloseReason;
+use crate::payload::Payload;
+
+/// Why a request of a session is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PollError {
+    /// The session has ended.
+    Unknown,
+    /// Another transport carries the session, or another such request is under way, which has ended the session.
+    Bad,
+}
+
+/// The GET that waits. Dropped before it is answered, its client has gone, and the session ends.
+pub(crate) struct GetGuard {
+    session: Arc<Session>,
+    is_answered: bool,
+}
+
+/// The POST that is read; it holds the reader token. Dropped before it is done, the session ends.
+pub(crate) struct PostGuard {
+    session: Arc<Session>,
+    is_done: bool,
+}
+
+impl Session {
+    /// Begins a GET.
+    pub(crate) fn begin_get(self: &Arc<Self>) -> Result<GetGuard, PollError> {
+        let mut state = self.state.lock();
+        state.check_polling()?;
+        if state.has_get {
+            drop(state);
+            self.end(Ending::of(CloseReason::TransportError));
+            return Err(PollError::Bad);
+        }
+        state.has_get = true;
+        drop(state);
+        Ok(GetGuard {
+            session: Arc::clone(self),
+            is_answered: false,
+        })
+    }
+
+    /// Begins a POST.
+    pub(crate) fn begin_post(self: &Arc<Self>) -> Result<PostGuard, PollError> {
+        let mut state = self.state.lock();
+        state.check_polling()?;
+        if state.has_reader {
+            drop(state);
+            self.end(Ending::of(CloseReason::TransportError));
+            return Err(PollError::Bad);
+        }
+        state.has_reader = true;
+        drop(state);
+        Ok(PostGuard {
+            session: Arc::clone(self),
+            is_done: false,
+        })
+    }
+
+    fn poll_payload(&self, cx: &Context<'_>) -> Poll<Payload> {
+        let limit = self.shared.config.max_payload;
+        let mut state = self.state.lock();
+        let payload = if state.transport == TransportKind::WebSocket {
+            Payload::of("6")
+        } else if state.closed.is_some() {
+            state.last_payload(limit)
+        } else if !state.queue.is_empty() {
+            Payload::take(&mut state.queue, limit)
+        } else if state.upgrade == Upgrade::Probing {
+            Payload::of("6")
+        } else {
+            state.set_writer(cx.waker());
+            return Poll::Pending;
+        };
+        state.has_get = false;
+        let waiters = state.take_waiters_if_drained();
+        drop(state);
+        super::wake_all(waiters);
+        Poll::Ready(payload)
+    }
+}
+
+impl State {
+    fn check_polling(&self) -> Result<(), PollError> {
+        if self.closed.is_some() {
+            Err(PollError::Unknown)
+        } else if self.transport == TransportKind::WebSocket {
+            Err(PollError::Bad)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The answer to the GET that waited when the session ended.
+    fn last_payload(&mut self, limit: usize) -> Payload {
+        if self.is_closed_by_packet {
+            return Payload::of("6");
+        }
+        let mut payload = Payload::take(&mut self.queue, limit);
+        self.queue = super::SendQueue::default();
+        payload.push_packet("1");
+        payload
+    }
+}
+
+impl GetGuard {
+    /// Waits for something to send. There is no timer here: the heartbeat's ping, or its end, comes first.
+    pub(crate) async fn payload(mut self) -> Payload {
+        let payload = poll_fn(|cx| self.session.poll_payload(cx)).await;
+        self.is_answered = true;
+        payload
+    }
+}
+
+impl Drop for GetGuard {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let mut state = self.session.state.lock();
+        state.has_get = false;
+        let is_carrier = state.transport == TransportKind::Polling;
+        drop(state);
+        if is_carrier {
+            self.session.end(Ending::of(CloseReason::TransportError));
+        }
+    }
+}
+
+impl PostGuard {
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Waits until reading goes on, or the session has ended.
+    pub(crate) async fn resumed(&self) {
+        let flow = &self.session.flow;
+        self.session
+            .wait(|_| flow.load(std::sync::atomic::Ordering::Acquire) != flow::PAUSED)
+            .await;
+    }
+
+    /// Waits until the session has ended.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>) -> Poll<()> {
+        self.session.poll_wait(cx, |state| state.closed.is_some())
+    }
+
+    /// The POST is read; the session goes on.
+    pub(crate) fn done(mut self) {
+        self.is_done = true;
+    }
+}
+
+impl Drop for PostGuard {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.session.end(Ending::of(CloseReason::TransportError));
+        }
+        self.session.release_reader();
+    }
+}
