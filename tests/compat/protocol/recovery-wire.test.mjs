@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { signHs256 } from "../support/jwt.mjs";
 import { connectPacket, eventPacket, parsePacket } from "../support/packets.mjs";
-import { PollingSession, TcpClient } from "../support/raw.mjs";
+import { PollingSession, TcpClient, decodePayload } from "../support/raw.mjs";
 import { againstReference, startChat } from "../support/servers.mjs";
 import { SOON, until } from "../support/wait.mjs";
 import { Wire } from "../support/wire.mjs";
@@ -515,6 +515,36 @@ describe("takeover", () => {
     await back.sees("m4");
     assert.deepEqual(sender.lobby, ["m1", "m2", "m3", "m4"]);
     assert.ok(back.socket.isOpen, "the ghost's DISCONNECT did not reach the live connection");
+  });
+
+  test("old_polling_session_is_closed_without_41", async (t) => {
+    const server = await chat(t);
+    const sender = await Wire.connect(server.url);
+    const old = await PollingSession.open(`${server.url}/socket.io/`);
+    await old.post("40");
+    const { sid, pid } = parsePacket((await old.receive())[0]).data;
+    await sender.say("m1");
+    const packets = [];
+    await until(
+      async () => {
+        packets.push(...(await old.receive()));
+        return packets.some((packet) => packet.includes('"m1"'));
+      },
+      SOON,
+      "m1 by polling",
+    );
+    const pending = old.poll();
+    const back = await Wire.connect(server.url, { auth: { pid } });
+    assert.equal(back.sid, sid);
+    const answer = await pending;
+    // What was in flight may come with the close packet; a GET that the close overtook finds no session.
+    if (answer.status === 200) assert.equal(decodePayload(answer.body).at(-1), "1");
+    assert.doesNotMatch(answer.body, /(^|\x1e)41/);
+    assert.equal((await old.post(eventPacket(["chat message", "of a ghost"]))).status, 400);
+    await sender.say("m2");
+    await back.sees("m2");
+    await sender.sees("m2");
+    assert.deepEqual(sender.lobby, ["m1", "m2"]);
   });
 
   test("many_takeovers_in_a_row_leave_one_live_connection", async (t) => {

@@ -30,7 +30,6 @@ class Session {
 
   /** @param {string | null} room @param {number} position */
   sees(room, position) {
-    if (position <= this.start) return false;
     return room === null || this.intervals.some((interval) => interval.room === room && position > interval.from && position <= interval.to);
   }
 
@@ -167,16 +166,17 @@ const claims = (/** @type {string} */ token) => JSON.parse(Buffer.from(token.spl
 export async function startChatModel(args) {
   const text = { type: /** @type {const} */ ("string") };
   const options = { listen: text, "admin-listen": text, nodes: text, "data-dir": text, config: text };
-  const { values } = parseArgs({ args, options });
+  const values = /** @type {Record<string, string>} */ (parseArgs({ args, options }).values);
   const config = values.config ? JSON.parse(readFileSync(values.config, "utf8")) : {};
   const keyFile = config.auth?.jwt?.keyFile;
   const model = new ChatModel(keyFile && readFileSync(keyFile));
+  const cors = config.cors && { origin: config.cors.origins, credentials: config.cors.credentials };
   const ready = (request, response) => response.writeHead(request.url === "/readyz" ? 200 : 404).end();
-  const first = Number(values.listen?.split(":")[1]);
-  const ports = [Number(values["admin-listen"]?.split(":")[1]), ...Array.from({ length: Number(values.nodes) }, (_, node) => first + node)];
+  const first = Number(values.listen.split(":")[1]);
+  const ports = [Number(values["admin-listen"].split(":")[1]), ...Array.from({ length: Number(values.nodes) }, (_, node) => first + node)];
   ports.forEach((port, index) => {
     const http = createServer(ready);
-    const engine = new Engine();
+    const engine = new Engine({ cors });
     engine.attach(http, { path: "/socket.io/" });
     engine.on("connection", (conn) => model.accept(conn, index - 1));
     http.listen(port, "127.0.0.1");

@@ -196,7 +196,7 @@ export const OPCODE = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, 
  *   `lengthBytes`: size of the extended length field, also if a shorter one would do
  */
 export function encodeFrame({ opcode, payload = "", fin = true, rsv = 0, masked = true, length, lengthBytes }) {
-  const data = Buffer.from(payload);
+  const data = typeof payload === "string" ? Buffer.from(payload) : payload;
   const claimed = BigInt(length ?? data.length);
   const size = lengthBytes ?? (claimed < 126n ? 0 : claimed < 65_536n ? 2 : 8);
   const head = Buffer.alloc(2 + size);

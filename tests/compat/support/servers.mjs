@@ -206,7 +206,7 @@ async function retryTakenPort(start) {
   for (let attempt = 1; ; attempt++) {
     try {
       return await start();
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (attempt === 5 || !/in use|EADDRINUSE/i.test(error.message)) throw error;
     }
   }
@@ -223,7 +223,7 @@ async function waitReady(server, ready, what) {
       START_DEADLINE,
       what,
     );
-  } catch (error) {
+  } catch (/** @type {any} */ error) {
     await server.kill();
     throw new Error(`${error.message}; output:\n${server.tail()}`);
   }

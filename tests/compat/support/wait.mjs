@@ -16,6 +16,7 @@ export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  */
 export async function until(condition, deadline = SOON, description = condition.toString()) {
   const end = Date.now() + deadline;
+  /** @type {any} */
   let last;
   for (;;) {
     try {
@@ -43,6 +44,7 @@ export async function until(condition, deadline = SOON, description = condition.
  * @returns {Promise<T>}
  */
 export function within(promise, deadline = SOON, description = "promise settles") {
+  /** @type {NodeJS.Timeout} */
   let timer;
   const expired = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`not within ${deadline} ms: ${description}`)), deadline);

@@ -105,9 +105,9 @@ export class Wire {
     const id = this.#nextId++;
     /** @type {any[] | undefined} */
     let answer;
-    this.#acknowledged.set(id, (data) => (answer = data));
+    this.#acknowledged.set(id, (/** @type {any[]} */ data) => (answer = data));
     this.socket.send(eventPacket(args, { id }));
-    return until(() => answer, SOON, () => `acknowledgement of ${JSON.stringify(args).slice(0, 100)}; open: ${this.socket.isOpen}`);
+    return until(() => /** @type {any[]} */ (answer), SOON, () => `acknowledgement of ${JSON.stringify(args).slice(0, 100)}; open: ${this.socket.isOpen}`);
   }
 
   /** A lobby message, stored when it returns. @param {string} content */
