@@ -64,6 +64,22 @@ impl Arguments {
         })
     }
 
+    /// Writes a list of any length as arguments, one for each element.
+    ///
+    /// # Errors
+    /// When an element's own `Serialize` fails.
+    pub fn list<T: Serialize>(values: &[T]) -> Result<Self, Error> {
+        let json =
+            serde_json::to_string(values).map_err(|source| Error(ParserError::new(source)))?;
+        let inner = (1, json.len() - 1);
+        Ok(Self {
+            array: json.into(),
+            named: false,
+            inner,
+            attachments: Vec::new(),
+        })
+    }
+
     /// Reads the arguments: a tuple takes the list, anything else the first argument.
     ///
     /// # Errors

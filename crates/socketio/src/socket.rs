@@ -382,11 +382,28 @@ impl Socket {
         T: Serialize + ?Sized,
         R: DeserializeOwned,
     {
+        let answer = self.ask_arguments(event, data, timeout).await?;
+        answer.read().map_err(AckError::Misshaped)
+    }
+
+    /// As [`Socket::emit_with_ack`], with the answer unread.
+    ///
+    /// # Errors
+    /// [`AckError`].
+    pub async fn ask_arguments<T>(
+        &self,
+        event: &str,
+        data: &T,
+        timeout: Duration,
+    ) -> Result<Arguments, AckError>
+    where
+        T: Serialize + ?Sized,
+    {
         let event = Event::new(event, data).map_err(AckError::Emit)?;
         let (id, answer) = self.ask(event).map_err(AckError::Emit)?;
         let answer = ack::wait(answer, timeout).await;
-        self.acks.lock().remove(&id);
-        answer?.read().map_err(AckError::Misshaped)
+        self.forget_ack(id);
+        answer
     }
 
     /// Emits with an acknowledgement id; the answer comes through the channel.
