@@ -97,7 +97,7 @@ test: web $(COMPAT_MODULES) $(PYTHON) ## Tests everything, with real clients and
 	@scripts/need.sh rust node browser
 	@T='$(T)' LOCKED='$(LOCKED)' scripts/test-one.sh
 else
-test: test-rust test-web test-compat
+test: test-rust test-fuzz test-web test-compat
 	@echo; echo "all tests passed"
 endif
 
@@ -125,10 +125,14 @@ tests/compat/.venv/.installed: $(PYTHON_REQUIREMENTS)
 	@touch $@
 
 .PHONY: fuzz
-FUZZ_SECONDS := 600
-fuzz: web ## Fuzzes each codec for ten minutes (FUZZ_SECONDS=N); `test` does it for seconds
-	@CHATCLUSTER_FUZZ_SECONDS=$(FUZZ_SECONDS) $(STEP) "fuzz" \
-		cargo test $(LOCKED) --workspace -- fuzz --nocapture
+fuzz: FUZZ_SECONDS := 600
+fuzz: test-fuzz ## Feeds each codec generated input for ten minutes; `test` does it for seconds
+
+FUZZ_SECONDS := 20
+.PHONY: test-fuzz
+test-fuzz:
+	@scripts/need.sh rust
+	@LOCKED='$(LOCKED)' $(STEP) "fuzz, $(FUZZ_SECONDS) s each" scripts/fuzz.sh $(FUZZ_SECONDS)
 
 ##### Measure
 
