@@ -5,6 +5,7 @@ import { Announcer } from "./announcer";
 import { newClientOffset } from "./client_offset";
 import { Connection, type ConnectionState, Refused } from "./connection";
 import { Identity } from "./identity";
+import { Membership } from "./membership";
 import type { Gap } from "./message_log";
 import { Outbox, type OutboxStore, type Unsent } from "./outbox";
 import { OwnMessages } from "./own_messages";
@@ -16,20 +17,20 @@ import {
   type Session,
   type Stored,
 } from "./protocol";
-import { Room } from "./room";
+import type { Room } from "./room";
 import { RoomSync, roomArgument } from "./room_sync";
 import { buildRows, type Row } from "./rows";
 import { Sender } from "./sender";
 import * as settings from "./settings";
 
-/** A room that is not being read backwards keeps this many messages; older ones are paged in. */
+/** A room keeps this many messages, older ones are paged in; more while it is read backwards. */
 const KEPT_MESSAGES = 1_000;
+const KEPT_WHILE_READING = 10_000;
 const FIRST_MESSAGES_MS = 1_000;
 const TYPING_EVERY_MS = 2_000;
 const NAMELESS = "me";
 
 export class Chat {
-  readonly rooms = new Map<RoomName, Room>([[null, new Room(null)]]);
   readonly announcer = new Announcer(() => this.#changed());
   session: Session | null = null;
   current: RoomName = null;
@@ -45,7 +46,7 @@ export class Chat {
   readonly #connection: Connection;
   readonly #sync: RoomSync;
   readonly #sender: Sender;
-  readonly #leaving = new Set<string>();
+  readonly #membership: Membership;
   readonly #listeners = new Set<() => void>();
   #typingSentAt = 0;
   #hasSession = false;
@@ -56,8 +57,6 @@ export class Chat {
 
   constructor(io: typeof connectTo, store: OutboxStore) {
     this.#outbox = new Outbox(store);
-    const roomsOfOutbox = [...this.#outbox.rooms()].filter((name) => name !== null);
-    for (const name of [...settings.loadRooms(), ...roomsOfOutbox]) this.#addRoom(name);
     this.#connection = new Connection(io, {
       transport: settings.chosenTransport(),
       auth: () => this.#auth(),
@@ -76,6 +75,15 @@ export class Chat {
       onRefused: (entry) => this.#onRefused(entry),
       onChange: () => this.#changed(),
     });
+    this.#membership = new Membership({
+      sync: this.#sync,
+      outbox: this.#outbox,
+      request: (event, ...args) => this.#connection.request(event, ...args),
+      isReady: () => this.#isReady(),
+      onJoined: (room) => this.#onJoined(room),
+      onRemoved: (room) => this.#onRemoved(room),
+      onProblem: (text) => this.announcer.problem(text),
+    });
     this.#listen();
   }
 
@@ -91,13 +99,21 @@ export class Chat {
     return this.#connection.socket.id;
   }
 
+  /** The lobby and the rooms that the user is in. */
+  get rooms(): ReadonlyMap<RoomName, Room> {
+    return this.#membership.rooms;
+  }
+
+  /** The room that is shown. */
   get room(): Room {
     return this.rooms.get(this.current) ?? this.#lobby;
   }
 
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
   }
 
   start(): void {
@@ -171,26 +187,14 @@ export class Chat {
   join(text: string): string {
     const name = settings.validName(text);
     if (name === undefined) return `A room's name has 1 to ${NAME_LENGTH} characters.`;
-    this.#leaving.delete(name);
-    const room = this.#addRoom(name);
-    this.#saveRooms();
-    if (this.#isReady() && !room.isJoined) this.#joinRoom(room);
+    this.#membership.join(name);
     this.open(name);
     return "";
   }
 
-  leave(name: string): void {
-    if (this.#outbox.head(name)) {
-      this.announcer.problem(`${name} has messages that are not sent yet.`);
-      return;
-    }
-    for (const entry of this.#outbox.inRoom(name)) this.#outbox.discard(entry.clientOffset);
-    const room = this.rooms.get(name);
-    if (room) this.#removeRoom(room);
-    this.#leaving.add(name);
-    if (this.#isReady()) this.#leaveRooms();
-    this.announcer.status(`You left ${name}.`);
-    this.#changed();
+  leave(room: Room): void {
+    if (this.#membership.leave(room)) this.announcer.status(`You left ${room.title}.`);
+    else this.announcer.problem(`${room.title} has messages that are not sent yet.`);
   }
 
   rename(text: string): void {
@@ -222,6 +226,7 @@ export class Chat {
     const isRead = isAtEnd && !document.hidden;
     if (this.isAtEnd === isAtEnd && !(isRead && this.room.unread > 0)) return;
     this.isAtEnd = isAtEnd;
+    if (isAtEnd) this.room.log.trim(KEPT_MESSAGES);
     if (isRead) this.room.unread = 0;
     this.#changed();
   }
@@ -263,13 +268,7 @@ export class Chat {
         ? `Reconnected to ${session.node}, nothing was missed.`
         : `Connected to ${session.node}.`,
     );
-    this.#leaveRooms();
-    for (const room of this.rooms.values()) {
-      if (room.name === null) continue;
-      if (!session.recovered) room.isJoined = false;
-      if (!room.isJoined) this.#joinRoom(room);
-      else this.#try(this.#sync.fill(room), `${room.title} may lack messages`);
-    }
+    this.#membership.onSession(session.recovered);
     this.#try(this.#sync.loadMembers(this.room), "The members are not known");
     this.#sender.wake();
     this.#changed();
@@ -305,7 +304,8 @@ export class Chat {
       if (!isShown || document.hidden) room.unread += 1;
       if (room.name === this.current) this.announcer.message(message);
     }
-    if (isShown || room.name !== this.current) room.log.trim(KEPT_MESSAGES);
+    const isReadBackwards = room.name === this.current && !this.isAtEnd;
+    room.log.trim(isReadBackwards ? KEPT_WHILE_READING : KEPT_MESSAGES);
   }
 
   #onPresence({ room: name, id, name: memberName }: Presence, isHere: boolean): void {
@@ -314,6 +314,17 @@ export class Chat {
     if (isHere) room.members.set(id, { id, name: memberName });
     else room.members.delete(id);
     room.stopTyping(memberName);
+    this.#changed();
+  }
+
+  #onJoined(room: Room): void {
+    this.#sender.wake();
+    if (room === this.room) this.#try(this.#sync.loadMembers(room), "The members are not known");
+    this.#changed();
+  }
+
+  #onRemoved(room: Room): void {
+    if (this.current === room.name) this.open(null);
     this.#changed();
   }
 
@@ -338,6 +349,7 @@ export class Chat {
     const { state } = this.#connection;
     if (state !== "connected") {
       this.#hasSession = false;
+      for (const room of this.rooms.values()) room.forgetTypists();
       this.announcer.status(state === "offline" ? "You are offline." : "Connecting.");
     }
     this.#changed();
@@ -348,61 +360,10 @@ export class Chat {
     this.announcer.problem(`The server refused the connection: ${refusal.message}`);
   }
 
-  // --- rooms
-
-  #addRoom(name: string): Room {
-    const room = this.rooms.get(name) ?? new Room(name);
-    this.rooms.set(name, room);
-    return room;
-  }
-
-  #removeRoom(room: Room): void {
-    this.rooms.delete(room.name);
-    this.#saveRooms();
-    if (this.current === room.name) this.open(null);
-  }
-
-  #joinRoom(room: Room): void {
-    const joined = this.#sync.join(room).then(
-      () => {
-        this.#sender.wake();
-        if (room.name === this.current) return this.#sync.loadMembers(room);
-      },
-      (error: unknown) => {
-        if (error instanceof Refused && !error.refusal.retry)
-          this.#onJoinRefused(room, error.refusal);
-        throw error;
-      },
-    );
-    this.#try(joined, `${room.title} could not be joined`);
-  }
-
-  /** The room goes, unless it holds unsent messages: those stay with their writer. */
-  #onJoinRefused(room: Room, refusal: Refusal): void {
-    const unsent = this.#outbox.inRoom(room.name);
-    for (const { clientOffset } of unsent) this.#outbox.refuse(clientOffset, refusal);
-    if (unsent.length === 0) this.#removeRoom(room);
-  }
-
-  #leaveRooms(): void {
-    for (const name of this.#leaving) {
-      const left = this.#connection.request("room:leave", name).then(() => {
-        this.#leaving.delete(name);
-      });
-      this.#try(left, `${name} could not be left`);
-    }
-  }
-
-  #saveRooms(): void {
-    settings.saveRooms([...this.rooms.keys()].filter((name) => name !== null));
-  }
-
   // --- small things
 
   get #lobby(): Room {
-    const lobby = this.rooms.get(null);
-    if (!lobby) throw new Error("the lobby is never removed");
-    return lobby;
+    return this.#membership.lobby;
   }
 
   #auth(): Record<string, unknown> {

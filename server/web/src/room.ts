@@ -43,6 +43,10 @@ export class Room {
     this.#typists.delete(author);
   }
 
+  forgetTypists(): void {
+    this.#typists.clear();
+  }
+
   typists(now: number): string[] {
     for (const [author, until] of this.#typists) {
       if (until <= now) this.#typists.delete(author);

@@ -7,6 +7,7 @@ import { LiveRegions } from "./live_regions";
 import { MemberList } from "./member_list";
 import { MessageList } from "./message_list";
 import { NameForm } from "./name_form";
+import { oncePerFrame } from "./redraw";
 import { RoomList, RoomSign } from "./room_list";
 
 export type Panel = "rooms" | "people" | null;
@@ -15,7 +16,14 @@ export function App({ chat }: { chat: Chat }) {
   const [, redraw] = useReducer((count: number) => count + 1, 0);
   const [panel, setPanel] = useState<Panel>(null);
   const opener = useRef<HTMLElement | null>(null);
-  useEffect(() => chat.subscribe(() => redraw(undefined)), [chat]);
+  useEffect(() => {
+    const frames = oncePerFrame(() => redraw(undefined));
+    const unsubscribe = chat.subscribe(frames.request);
+    return () => {
+      unsubscribe();
+      frames.cancel();
+    };
+  }, [chat]);
   useTitle(chat);
 
   const toggle = (wanted: Panel) => {

@@ -73,7 +73,7 @@ function RoomItem({ chat, room, onChosen }: ItemProps) {
           class="room-leave"
           aria-label={`Leave ${name}`}
           title={`Leave ${name}`}
-          onClick={() => chat.leave(name)}
+          onClick={() => chat.leave(room)}
         >
           ×
         </button>
