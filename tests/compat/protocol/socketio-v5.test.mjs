@@ -272,10 +272,17 @@ describe("EVENT and ACK", () => {
     });
   }
 
-  test("event_is_encoded_without_spaces_in_the_order_of_its_arguments", async () => {
+  test("keys_keep_their_order_and_numbers_their_value", async () => {
     const { socket } = await openConnected();
-    socket.send('42["message", 1, "2", {"z": [true], "a": null}]');
-    assert.equal(await socket.inbox.next(), '42["message-back",1,"2",{"z":[true],"a":null}]');
+    socket.send('42["message",1,"2",{"z":[true],"a":null},0.1,9007199254740991]');
+    assert.equal(await socket.inbox.next(), '42["message-back",1,"2",{"z":[true],"a":null},0.1,9007199254740991]');
+    await socket.close();
+  });
+
+  test("spaces_within_the_json_are_allowed", async () => {
+    const { socket } = await openConnected();
+    socket.send('42[ "message" , {"a" : 1} ]');
+    assert.deepEqual(parsePacket(await socket.inbox.next()).data, ["message-back", { a: 1 }]);
     await socket.close();
   });
 
