@@ -112,7 +112,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 match stream.set_nodelay(true) {
                     Ok(()) => return (stream, remote),
                     Err(error) => {
-                        tracing::debug!(%error, "connection was gone before it was served")
+                        tracing::debug!(%error, "connection was gone before it was served");
                     }
                 }
             }

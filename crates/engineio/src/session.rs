@@ -428,3 +428,18 @@ impl fmt::Debug for Session {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_small() {
+        let (session, state) = (size_of::<Session>(), size_of::<State>());
+        println!(
+            "Session {session} bytes, of which State {state}, Handshake {}",
+            size_of::<Handshake>()
+        );
+        assert!(session <= 320, "{session}");
+    }
+}

@@ -342,3 +342,36 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let task = size_of::<WebSocketTask<tokio::net::TcpStream>>();
+        println!(
+            "WebSocketTask {task} bytes, of which TcpStream {}",
+            size_of::<tokio::net::TcpStream>()
+        );
+        assert!(task <= 128, "{task}");
+    }
+
+    #[test]
+    fn what_is_written_leaves_the_batch() {
+        let frames = || [Frame::text("a"), Frame::text("bc"), Frame::text("def")].to_vec();
+        let whole: Vec<u8> = frames()
+            .iter()
+            .flat_map(|frame| frame.wire().to_vec())
+            .collect();
+        for written in 0..=whole.len() {
+            let mut batch = frames();
+            advance(&mut batch, written);
+            let rest: Vec<u8> = batch
+                .iter()
+                .flat_map(|frame| frame.wire().to_vec())
+                .collect();
+            assert_eq!(rest, whole[written..], "{written}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine as clients see it: every rule of the protocol, byte by byte, over real sockets.
+
+mod client;
+mod closing;
+mod cors;
+mod fixture;
+mod handshake;
+mod heartbeat;
+mod polling;
+mod sending;
+mod serving;
+mod upgrade;
+mod websocket;

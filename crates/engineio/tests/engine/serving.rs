@@ -1,0 +1,159 @@
+//! The accept loop: other services, slow requests, and the graceful end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::Extension;
+use axum::routing::get;
+use chatcluster_engineio::serve::{Options, serve};
+use chatcluster_engineio::{Accept, Config, Connection, Engine, RemoteAddr, Session};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::client::{open_websocket, read_reply, request, send, send_request, text};
+use crate::fixture::soon;
+
+struct Running {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+async fn start(router: Router, options: Options) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(serve(listener, router, options, stopped));
+    Running {
+        address,
+        stop,
+        task,
+    }
+}
+
+struct Echo;
+
+impl Accept for Echo {
+    fn open(&self, _: &Arc<Session>) -> Arc<dyn Connection> {
+        Arc::new(Echo)
+    }
+}
+
+impl Connection for Echo {
+    fn message(
+        &self,
+        session: &Arc<Session>,
+        message: chatcluster_engineio::Message,
+    ) -> chatcluster_engineio::Flow {
+        session.send(&[crate::fixture::echo(&message)]).unwrap();
+        chatcluster_engineio::Flow::Continue
+    }
+
+    fn closed(&self, _: &Arc<Session>, _: chatcluster_engineio::CloseReason) {}
+}
+
+#[tokio::test]
+async fn a_router_serves_the_engine_beside_other_routes() {
+    let engine = Engine::new(Config::default(), Arc::new(Echo)).unwrap();
+    let router = Router::new()
+        .route_service("/engine.io/", engine.service())
+        .route(
+            "/who",
+            get(
+                |Extension(remote): Extension<RemoteAddr>| async move { remote.0.ip().to_string() },
+            ),
+        );
+    let running = start(router, Options::default()).await;
+    assert_eq!(
+        request(running.address, "GET", "/who", "", "").await.body,
+        "127.0.0.1"
+    );
+    let (mut ws, _) = open_websocket(running.address).await;
+    send(&mut ws, "4through the router").await;
+    assert_eq!(text(&mut ws).await, "4through the router");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_the_connection() {
+    let options = Options {
+        header_read_timeout: Duration::from_millis(100),
+        ..Options::default()
+    };
+    let running = start(Router::new(), options).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
+    let mut rest = Vec::new();
+    soon("the end", stream.read_to_end(&mut rest))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_end_waits_for_requests_and_closes_idle_connections() {
+    let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let router = Router::new().route(
+        "/slow",
+        get({
+            let (entered, leave) = (Arc::clone(&entered), Arc::clone(&leave));
+            async move || {
+                entered.notify_one();
+                leave.notified().await;
+                "done"
+            }
+        }),
+    );
+    let running = start(router, Options::default()).await;
+    let mut idle = TcpStream::connect(running.address).await.unwrap();
+    idle.write_all(b"GET /other HTTP/1.1\r\nHost: test\r\n\r\n")
+        .await
+        .unwrap();
+    idle.readable().await.unwrap();
+    let slow = send_request(running.address, "GET", "/slow", "", "").await;
+    soon("the request", entered.notified()).await;
+
+    running.stop.send(()).unwrap();
+    let mut rest = Vec::new();
+    soon("the idle connection to end", idle.read_to_end(&mut rest))
+        .await
+        .unwrap();
+    assert!(
+        TcpStream::connect(running.address).await.is_err(),
+        "nothing is accepted any more"
+    );
+    assert!(!running.task.is_finished());
+    leave.notify_one();
+    assert_eq!(read_reply(slow).await.body, "done");
+    soon("the server to end", running.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_longer_than_the_grace_time() {
+    let entered = Arc::new(Notify::new());
+    let router = Router::new().route(
+        "/stuck",
+        get({
+            let entered = Arc::clone(&entered);
+            async move || {
+                entered.notify_one();
+                std::future::pending::<()>().await;
+            }
+        }),
+    );
+    let running = start(
+        router,
+        Options {
+            grace: Duration::from_millis(100),
+            ..Options::default()
+        },
+    )
+    .await;
+    let _stuck = send_request(running.address, "GET", "/stuck", "", "").await;
+    soon("the request", entered.notified()).await;
+    let begin = Instant::now();
+    running.stop.send(()).unwrap();
+    soon("the server to end", running.task).await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+}
