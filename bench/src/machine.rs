@@ -5,6 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+/// Work that others want done on this machine now: the load average of the last minute.
+pub(crate) fn load_average() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let first = text.split_whitespace().next().context("no load average")?;
+    Ok(first.parse()?)
+}
+
 /// Lines of a list, for the report.
 pub(crate) fn describe() -> Result<Vec<String>> {
     let cpus = fs::read_to_string("/proc/cpuinfo")?;

@@ -84,8 +84,14 @@ async fn compare() -> Result<()> {
     );
     let is_quick = env::var("QUICK").is_ok_and(|value| value == "1");
     let plan = plan(is_quick)?;
+    let load_before = machine::load_average()?;
+    if load_before > summary::QUIET {
+        println!(
+            "the load average is {load_before}: others use this machine, the figures will not hold"
+        );
+    }
     let figures = figures(&plan, is_quick).await?;
-    let text = summary::render(&figures, &plan, is_quick)?;
+    let text = summary::render(&figures, &plan, is_quick, load_before)?;
     println!("\n{text}");
     if is_quick {
         println!("QUICK=1: bench/report.md is left as it is");

@@ -34,13 +34,26 @@ pub(crate) fn line(round: &Round) -> String {
     )
 }
 
+/// Load average above which others were at work while we measured.
+pub(crate) const QUIET: f64 = 1.0;
+
 /// The whole report.
-pub(crate) fn render(figures: &Figures, plan: &Plan, is_quick: bool) -> Result<String> {
+pub(crate) fn render(
+    figures: &Figures,
+    plan: &Plan,
+    is_quick: bool,
+    load_before: f64,
+) -> Result<String> {
     let mut text = String::from(
         "# ChatCluster beside Node's Socket.IO\n\nWritten by `make bench`; do not edit.\n\n",
     );
     for line in machine::describe()? {
         text.push_str(&format!("- {line}\n"));
+    }
+    if load_before > QUIET {
+        text.push_str(&format!(
+            "\n**Busy machine (load average {load_before} at the start): not a result.**\n"
+        ));
     }
     if is_quick {
         text.push_str("\n**Short run (QUICK=1): too short for any claim.**\n");
