@@ -11,11 +11,11 @@ mod pages;
 mod queue;
 mod readers;
 mod schema;
-pub mod store;
 mod writer;
 
 use std::{fs::File, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 
+pub use chatcluster_socketio::log::{Busy, CommitDone, Committed, Record, Store};
 use parking_lot::Mutex;
 
 pub use key::{MessageId, random_key};
@@ -24,7 +24,6 @@ pub use message::{Message, encode_body};
 pub use pages::{Cursor, Page};
 pub use readers::ReadError;
 pub use schema::{Durability, OpenError};
-pub use store::{Busy, Committed, Record, Store};
 
 use readers::Readers;
 use writer::Writer;
@@ -131,12 +130,7 @@ impl Store for History {
         self.writer.last_position()
     }
 
-    fn commit(
-        &self,
-        position: u64,
-        record: Record,
-        done: Box<dyn FnOnce(Committed) + Send>,
-    ) -> Result<(), Busy> {
+    fn commit(&self, position: u64, record: Record, done: CommitDone) -> Result<(), Busy> {
         self.writer.commit(position, record, done)
     }
 }

@@ -7,6 +7,8 @@
 
 mod config;
 mod duration;
+mod log_level;
+mod nodes;
 mod problem;
 mod read;
 mod server_config;
@@ -14,9 +16,10 @@ mod validate;
 
 pub use config::{Auth, Config, Cors, Drain, Engine, History, Jwt, Limits, Origins, Recovery};
 pub use duration::{DurationText, ParseDurationError};
+pub use log_level::{LogLevel, ParseLogLevelError};
+pub use nodes::{MAX_NODES, Nodes, ParseNodesError};
 pub use problem::{Problem, Problems};
 pub use server_config::{
     AuthSection, AuthType, CorsSection, DrainSection, EngineSection, HistorySection, JwtAlgorithm,
-    JwtSection, LimitsSection, LogLevel, MAX_NODES, Nodes, ParseLogLevelError, ParseNodesError,
-    RecoverySection, ServerConfig, Transport,
+    JwtSection, LimitsSection, RecoverySection, ServerConfig, Transport,
 };

@@ -1,18 +1,13 @@
 //! The file as it is written: sections, fields, and the one place where defaults stand.
 
 use std::{
-    fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    str::FromStr,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
-use crate::DurationText;
-
-/// The most nodes that one process runs.
-pub const MAX_NODES: u16 = 64;
+use crate::{DurationText, LogLevel, Nodes};
 
 /// The server's configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -282,132 +277,4 @@ pub enum Transport {
     Polling,
     /// WebSocket.
     Websocket,
-}
-
-/// Number of nodes in one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nodes {
-    /// One per core.
-    Auto,
-    /// This many, 1 to [`MAX_NODES`].
-    Count(u16),
-}
-
-/// The text is not a number of nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected {NODES_ALLOWED}")]
-pub struct ParseNodesError;
-
-const NODES_ALLOWED: &str = "an integer from 1 to 64, or `auto`";
-
-impl Nodes {
-    /// The number of nodes on a machine with `cores`.
-    pub fn resolve(self, cores: usize) -> usize {
-        match self {
-            Self::Auto => cores.clamp(1, usize::from(MAX_NODES)),
-            Self::Count(count) => usize::from(count),
-        }
-    }
-
-    fn from_number(number: u64) -> Result<Self, ParseNodesError> {
-        match u16::try_from(number) {
-            Ok(count) if (1..=MAX_NODES).contains(&count) => Ok(Self::Count(count)),
-            _ => Err(ParseNodesError),
-        }
-    }
-}
-
-impl FromStr for Nodes {
-    type Err = ParseNodesError;
-
-    fn from_str(text: &str) -> Result<Self, ParseNodesError> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            _ => Self::from_number(text.parse().map_err(|_| ParseNodesError)?),
-        }
-    }
-}
-
-impl Serialize for Nodes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Auto => serializer.serialize_str("auto"),
-            Self::Count(count) => serializer.serialize_u16(*count),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Nodes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Nodes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(NODES_ALLOWED)
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Nodes, E> {
-                Nodes::from_number(number)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Nodes, E> {
-                text.parse()
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// Severity of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Failures that someone must look at.
-    Error,
-    /// Also what may become a failure.
-    Warn,
-    /// Also what happens once: start, drain, end.
-    Info,
-    /// Also what happens per connection.
-    Debug,
-    /// Also what happens per packet.
-    Trace,
-}
-
-/// The text is not a log level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected one of `error`, `warn`, `info`, `debug`, `trace`")]
-pub struct ParseLogLevelError;
-
-impl LogLevel {
-    /// The level as it is written.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-impl FromStr for LogLevel {
-    type Err = ParseLogLevelError;
-
-    fn from_str(text: &str) -> Result<Self, ParseLogLevelError> {
-        [
-            Self::Error,
-            Self::Warn,
-            Self::Info,
-            Self::Debug,
-            Self::Trace,
-        ]
-        .into_iter()
-        .find(|level| level.as_str() == text)
-        .ok_or(ParseLogLevelError)
-    }
 }

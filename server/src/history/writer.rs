@@ -16,10 +16,9 @@ use rusqlite::{
 };
 
 use super::{
-    Measures, OpenError, Options,
+    Busy, CommitDone, Committed, Measures, OpenError, Options, Record,
     message::Body,
     queue::{Queue, Waited},
-    store::{Busy, Committed, Record},
 };
 
 /// Records of one transaction: enough that the disk's wait is shared, few enough that it is short.
@@ -30,12 +29,10 @@ const TRIM_ROWS: usize = 1000;
 /// What a record weighs beside its body and room.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 
-type Done = Box<dyn FnOnce(Committed) + Send>;
-
 struct Job {
     position: u64,
     record: Record,
-    done: Done,
+    done: CommitDone,
 }
 
 /// The callers' side of the writer.
@@ -90,7 +87,12 @@ impl Writer {
         self.queue.close();
     }
 
-    pub(super) fn commit(&self, position: u64, record: Record, done: Done) -> Result<(), Busy> {
+    pub(super) fn commit(
+        &self,
+        position: u64,
+        record: Record,
+        done: CommitDone,
+    ) -> Result<(), Busy> {
         let bytes = record.body.len() + record.room.len() + RECORD_OVERHEAD_BYTES;
         self.queue
             .push(
@@ -225,7 +227,7 @@ impl Drop for Thread {
 }
 
 /// Calls `done`. A panic in it must not take the answers of all others with it.
-fn answer(done: Done, committed: Committed) {
+fn answer(done: CommitDone, committed: Committed) {
     if catch_unwind(AssertUnwindSafe(|| done(committed))).is_err() {
         tracing::error!("what follows a commit panicked");
     }

@@ -1,0 +1,61 @@
+//! HTTP beside the sockets: the page, the client bundle, probes, metrics.
+//!
+//! [`public`] and [`admin`] are routers without state; the socket layer and whatever else listens
+//! on the public address is added by the one who serves them.
+
+mod assets;
+mod cors;
+mod probes;
+
+use std::sync::Arc;
+
+use axum::{Router, http::header, response::IntoResponse, routing::get};
+use chatcluster_chat_api::Cors;
+
+pub use assets::CLIENT_VERSION;
+pub use probes::{Flag, Readiness};
+
+use crate::metrics::{self, Metrics};
+
+/// What clients may ask: the page, the client bundle, and whether the server lives.
+pub fn public(readiness: &Arc<Readiness>, cors: Option<Cors>) -> Router {
+    assets::router(cors).merge(probes::public(readiness))
+}
+
+/// What operators may ask: metrics, and why the server is not ready.
+pub fn admin(readiness: &Arc<Readiness>, metrics: &Arc<Metrics>) -> Router {
+    let metrics = Arc::clone(metrics);
+    let scrape = async move || {
+        (
+            [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+            metrics.render(),
+        )
+            .into_response()
+    };
+    Router::new()
+        .route("/metrics", get(scrape))
+        .merge(probes::admin(readiness))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn metrics_are_on_the_admin_side_only() {
+        let readiness = Arc::new(Readiness::default());
+        let ask = async |router: Router| {
+            let request = Request::get("/metrics").body(Body::empty()).unwrap();
+            router.oneshot(request).await.unwrap()
+        };
+        let answer = ask(admin(&readiness, &Arc::new(Metrics::new()))).await;
+        assert_eq!(answer.headers()["content-type"], metrics::CONTENT_TYPE);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.ends_with(b"# EOF\n"));
+        assert_eq!(ask(public(&readiness, None)).await.status(), 404);
+    }
+}
