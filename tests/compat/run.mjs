@@ -54,7 +54,9 @@ const line = ({ ok, file, pass, fail, skipped, seconds }) =>
 /** The part of the reporter's output that says what failed. */
 function failures(output) {
   const at = output.indexOf("✖ failing tests:");
-  return (at >= 0 ? output.slice(at) : output).trimEnd();
+  // a failed hook cancels its tests one by one: the hook's own error, further down, is what counts
+  const cancelled = /\ntest at [^\n]*\n✖ [^\n]*\n {2}'test did not finish before its parent and was cancelled'\n/g;
+  return (at >= 0 ? output.slice(at) : output).replace(cancelled, "").trimEnd();
 }
 
 if (files.length === 0) {

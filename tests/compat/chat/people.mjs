@@ -1,6 +1,6 @@
 // People in the chat: the official client with what the chat sends it, collected from the first event on.
 import { randomUUID } from "node:crypto";
-import { collect, SOON } from "../support/wait.mjs";
+import { collect, SOON, until } from "../support/wait.mjs";
 import { Clients, connected, upgraded } from "../client/official.mjs";
 
 export { ask, MODES, once, reconnected, refusal } from "../client/official.mjs";
@@ -22,6 +22,7 @@ export class Person {
   /** @type {{node: unknown, recovered: boolean, name: string, serverOffset: number}[]} one per connection */
   sessions = [];
   gaps = [];
+  #fence;
 
   /** @param {import("socket.io-client").Socket} socket */
   constructor(socket) {
@@ -62,9 +63,16 @@ export class Person {
     return this.ask("room:message", room, content, clientOffset);
   }
 
-  /** Everything that was sent to this client before now has arrived when it resolves. */
-  settled() {
-    return this.ask("history", { limit: 1 });
+  /**
+   * A fence: what was sent to this client before it has arrived when it resolves.
+   * A message in a room of its own, because messages have one order, and acknowledgements are not part of it.
+   */
+  async settled() {
+    this.#fence ??= `fence ${randomUUID()}`;
+    await this.ask("room:join", this.#fence);
+    const { serverOffset } = await this.sayIn(this.#fence, "fence");
+    await until(() => this.rooms[this.#fence]?.at(-1)?.serverOffset >= serverOffset, 2 * SOON, "the fence arrives");
+    delete this.rooms[this.#fence];
   }
 }
 
@@ -75,7 +83,7 @@ export class People extends Clients {
     const person = this.begin(url, auth, options);
     await connected(person.socket);
     if ({ ...this.options, ...options }.transports?.length === 2) await upgraded(person.socket);
-    await person.settled();
+    await person.ask("history", { limit: 1 });
     return person;
   }
 

@@ -19,5 +19,5 @@ function command() {
 /** @param {{nodes?: number, recovery?: boolean, env?: Record<string, string>}} [options] */
 export async function startFeatures({ nodes = 1, recovery = false, env = {} } = {}) {
   const [program, args] = command();
-  return startOnPorts(program, args, { name: "features", nodes, env: { RECOVERY: recovery ? "1" : "", ...env } });
+  return startOnPorts(program, args, { name: "features", nodes, env: { RECOVERY: recovery ? "1" : "0", ...env } });
 }

@@ -71,7 +71,7 @@ function abandon(transport, ws) {
     ws.onerror = () => {};
     ws.terminate();
   } else {
-    transport._pollXhr?.abort();
+    transport.pollXhr?.abort();
   }
 }
 
@@ -112,7 +112,15 @@ export function ask(socket, event, ...args) {
   return socket.timeout(SOON).emitWithAck(event, ...args);
 }
 
-/** A position in the order of everything sent to this client: earlier events have arrived when it resolves. */
+/**
+ * A fence: what was sent to these clients before it has arrived when it resolves.
+ * An event, because events of one namespace have one order, and acknowledgements are not part of it.
+ */
 export async function settled(...sockets) {
-  await Promise.all(sockets.map((socket) => ask(socket, "echo", "settled")));
+  const fences = sockets.map((socket) => once(socket, FENCE));
+  for (const socket of sockets) socket.emit("emit-to", { rooms: [socket.id], event: FENCE });
+  await Promise.all(fences);
 }
+
+/** The event of `settled`; tests that collect all events leave it out. */
+export const FENCE = "settled";
