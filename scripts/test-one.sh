@@ -5,6 +5,7 @@ found=0
 
 # In Rust, names are listed by the test programs themselves.
 scripts/step.sh "build" cargo build --quiet ${LOCKED:-} --workspace --bins --examples
+scripts/step.sh "build the tests" cargo test --quiet ${LOCKED:-} --workspace --no-run
 if cargo test --quiet ${LOCKED:-} --workspace -- --list "$T" 2>/dev/null | grep -q ': test$'; then
   found=1
   scripts/step.sh "Rust tests: $T" cargo test --quiet ${LOCKED:-} --workspace --no-fail-fast -- "$T"
