@@ -220,8 +220,8 @@ async fn commits(admin_port: u16) -> Option<f64> {
         ),
     );
     let page = page.await.ok()?.ok()?;
-    let line = page
-        .lines()
-        .find(|line| !line.starts_with('#') && line.contains("commits_total"))?;
+    let line = page.lines().find(|line| {
+        !line.starts_with('#') && line.starts_with("chatcluster_history_commits_total ")
+    })?;
     line.rsplit(' ').next()?.parse().ok()
 }
