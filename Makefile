@@ -21,8 +21,6 @@ COMPAT_MODULES := tests/compat/$(STAMP)
 BENCH_MODULES := bench/$(STAMP)
 PAGE := server/web/dist/index.html
 PAGE_SOURCES := $(shell find server/web/src server/web/static server/web/*.json server/web/*.mjs -type f 2>/dev/null)
-PYTHON_REQUIREMENTS := $(wildcard tests/compat/requirements.txt)
-PYTHON := $(if $(PYTHON_REQUIREMENTS),tests/compat/.venv/.installed)
 
 # What the compatibility tests start. They may be set to programs built elsewhere.
 EXAMPLES := $(TARGET_DIR)/debug/examples
@@ -93,8 +91,8 @@ deny: ## Runs cargo-deny with the advisories (builds it once, some minutes; CI's
 
 .PHONY: test
 ifdef T
-test: web $(COMPAT_MODULES) $(PYTHON) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
-	@scripts/need.sh rust node browser
+test: web $(COMPAT_MODULES) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
+	@scripts/need.sh rust node browser python
 	@T='$(T)' LOCKED='$(LOCKED)' scripts/test-one.sh
 else
 test: test-rust test-fuzz test-web test-compat
@@ -112,17 +110,10 @@ test-web: $(WEB_MODULES)
 	@$(STEP) "page tests" npm --prefix server/web run --silent test
 
 .PHONY: test-compat
-test-compat: web $(COMPAT_MODULES) $(PYTHON)
-	@scripts/need.sh rust browser
+test-compat: web $(COMPAT_MODULES)
+	@scripts/need.sh rust browser python
 	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
 	@$(STEP) "compatibility tests" npm --prefix tests/compat run --silent test
-
-tests/compat/.venv/.installed: $(PYTHON_REQUIREMENTS)
-	@scripts/need.sh python
-	@rm -rf tests/compat/.venv
-	@$(STEP) "Python environment" python3 -m venv tests/compat/.venv
-	@$(STEP) "Python packages" tests/compat/.venv/bin/pip install --quiet --disable-pip-version-check -r $<
-	@touch $@
 
 .PHONY: fuzz
 fuzz: FUZZ_SECONDS := 600
