@@ -1,11 +1,17 @@
-//! The chat server: settings, authentication, limits, history, HTTP, metrics.
+//! The chat server: one process, one or several nodes, one history.
+//!
+//! [`app`] wires it; [`chat`] is what clients see; everything else is named after what it does.
 
+pub mod app;
 pub mod args;
 pub mod auth;
+pub mod chat;
 pub mod codes;
+pub mod drain;
 pub mod history;
 pub mod http;
 pub mod limits;
 pub mod metrics;
+pub mod node;
 pub mod settings;
 pub mod telemetry;

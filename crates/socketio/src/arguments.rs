@@ -95,6 +95,12 @@ impl Arguments {
             .map_err(Error)
     }
 
+    /// The arguments as JSON values, however many there are; attachments show as placeholders.
+    #[must_use]
+    pub fn values(&self) -> Vec<serde_json::Value> {
+        serde_json::from_str(&format!("[{}]", self.json())).unwrap_or_default()
+    }
+
     /// Reads one JSON value that is not an argument list, such as an auth payload.
     pub(crate) fn read_one<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, Error> {
         serde_json::from_str(json).map_err(|source| Error(ParserError::new(source)))

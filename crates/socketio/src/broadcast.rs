@@ -219,6 +219,15 @@ impl Broadcast {
         Appending(receiver)
     }
 
+    /// As [`Broadcast::append`], calling `done` instead: it must not block, and may run on any thread.
+    pub fn append_then<F>(&self, event: Event, record: Option<Record>, done: F)
+    where
+        F: FnOnce(Result<Appended, AppendError>) + Send + 'static,
+    {
+        self.namespace
+            .append(self.envelope(event), record, Box::new(done));
+    }
+
     /// Emits to each socket and collects their acknowledgements until all have answered or the time is up. Not logged.
     ///
     /// # Errors

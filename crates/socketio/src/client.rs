@@ -1,5 +1,6 @@
 //! One connection as Socket.IO sees it: packets in, to the namespaces that it has joined.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -127,9 +128,6 @@ impl Client {
             missing: packet.attachments,
             attachments: Vec::new(),
         };
-        if partial.missing == 0 {
-            return self.on_complete(partial);
-        }
         self.state.lock().partial = Some(Box::new(partial));
         Ok(Flow::Continue)
     }
@@ -295,11 +293,24 @@ fn check_placeholders(data: &str, attachments: usize) -> Result<(), Violation> {
 }
 
 /// What the transport calls: the client, shared with the connects that are under way.
-pub(crate) struct ClientConnection(pub(crate) Arc<Client>);
+pub(crate) struct ClientConnection {
+    client: Arc<Client>,
+    _tracked: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl ClientConnection {
+    /// `tracked` lives as long as the connection.
+    pub(crate) fn new(client: Arc<Client>, tracked: Option<Box<dyn Any + Send + Sync>>) -> Self {
+        Self {
+            client,
+            _tracked: tracked,
+        }
+    }
+}
 
 impl Connection for ClientConnection {
     fn message(&self, session: &Arc<Session>, message: Message) -> Flow {
-        let client = &self.0;
+        let client = &self.client;
         let result = match message {
             Message::Text(text) => client.on_text(session, &text),
             Message::Binary(bytes) => client.on_attachment(&bytes),
@@ -309,7 +320,7 @@ impl Connection for ClientConnection {
 
     fn closed(&self, _session: &Arc<Session>, reason: CloseReason) {
         let joined = {
-            let mut state = self.0.state.lock();
+            let mut state = self.client.state.lock();
             state.is_closed = true;
             state.partial = None;
             std::mem::take(&mut state.joined)
@@ -323,7 +334,7 @@ impl Connection for ClientConnection {
     }
 
     fn timeout(&self, session: &Arc<Session>, token: u32) {
-        if token == CONNECT_TIMEOUT && self.0.state.lock().joined.is_empty() {
+        if token == CONNECT_TIMEOUT && self.client.state.lock().joined.is_empty() {
             session.close(CloseReason::ForcedServerClose);
         }
     }

@@ -175,6 +175,7 @@ impl Namespace {
 
     /// Registers the socket and answers CONNECT in one step of the pipeline: nothing can come before the answer.
     fn begin(self: &Arc<Self>, client: &Arc<Client>, socket: &Arc<Socket>, member: Member) {
+        let start = member.start;
         let answer = text_frame(&encode(
             Kind::Connect,
             self.path(),
@@ -189,7 +190,7 @@ impl Namespace {
         };
         self.finish(after.unwrap_or_default());
         if client.joined(self.path(), socket) {
-            self.start(socket);
+            self.start(socket, start);
         } else {
             use crate::socket::DisconnectReason;
             let reason =

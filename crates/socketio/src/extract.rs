@@ -9,6 +9,9 @@
 //! | [`EventName`] | | yes | the event's name, for catch-all listeners |
 //! | [`AckSender`] | | yes | the way to acknowledge |
 //! | [`State`] | yes | yes | what the builder's `with_state` was given |
+//! | [`Extension`] | yes | yes | what middleware or a handler inserted into this socket |
+
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
@@ -38,6 +41,9 @@ pub enum Rejection {
     /// A handler takes a [`State`] that the builder was never given.
     #[error("no state of type {0} was given to the builder")]
     NoState(&'static str),
+    /// A handler takes an [`Extension`] that nobody inserted.
+    #[error("nothing of type {0} was inserted into the socket")]
+    NoExtension(&'static str),
 }
 
 /// An argument of a connect handler.
@@ -73,6 +79,10 @@ pub struct EventName(pub Box<str>);
 /// Application state that the builder was given, cloned for the handler.
 #[derive(Debug, Clone)]
 pub struct State<T>(pub T);
+
+/// A value that middleware or a handler inserted into this socket.
+#[derive(Debug, Clone)]
+pub struct Extension<T>(pub Arc<T>);
 
 impl FromConnect for SocketRef {
     fn from_connect(context: &ConnectContext<'_>) -> Result<Self, Rejection> {
@@ -153,5 +163,22 @@ impl<T: Clone + Send + Sync + 'static> FromConnect for State<T> {
 impl<T: Clone + Send + Sync + 'static> FromEvent for State<T> {
     fn from_event(context: &EventContext<'_>) -> Result<Self, Rejection> {
         state_of(context.socket)
+    }
+}
+
+fn extension_of<T: Send + Sync + 'static>(socket: &SocketRef) -> Result<Extension<T>, Rejection> {
+    let found = socket.extension().map(Extension);
+    found.ok_or(Rejection::NoExtension(std::any::type_name::<T>()))
+}
+
+impl<T: Send + Sync + 'static> FromConnect for Extension<T> {
+    fn from_connect(context: &ConnectContext<'_>) -> Result<Self, Rejection> {
+        extension_of(context.socket)
+    }
+}
+
+impl<T: Send + Sync + 'static> FromEvent for Extension<T> {
+    fn from_event(context: &EventContext<'_>) -> Result<Self, Rejection> {
+        extension_of(context.socket)
     }
 }

@@ -14,13 +14,14 @@ use parking_lot::{Mutex, RwLock};
 use crate::adapter::memory::Memory;
 use crate::adapter::{Cluster, Local};
 use crate::arguments::Arguments;
+use crate::backfill::Backfill;
 use crate::broadcast::{Broadcast, Rooms};
 use crate::client::{Client, ClientConnection};
 use crate::config::Config;
 use crate::connect::Pattern;
 use crate::counters::Counters;
 use crate::event::EmitError;
-use crate::handler::{ConnectHandler, erase_connect};
+use crate::handler::{ConnectHandler, EventHandler, erase_connect, erase_event};
 use crate::middleware::{self, ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup, Shared};
 use crate::sid::NodeId;
@@ -31,12 +32,16 @@ const MAX_NAMESPACES_PER_CLIENT: usize = 64;
 /// Decides about a handshake before there is a session.
 pub(crate) type Admit = Box<dyn Fn(&Handshake) -> Result<(), Refusal> + Send + Sync>;
 
+/// Makes a value that lives as long as a session.
+pub(crate) type Track = Box<dyn Fn(&Handshake) -> Box<dyn Any + Send + Sync> + Send + Sync>;
+
 /// Builds a [`SocketIo`].
 pub struct Builder {
     config: Config,
     cluster: Option<Arc<dyn Cluster>>,
     state: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     admit: Option<Admit>,
+    track: Option<Track>,
 }
 
 impl Builder {
@@ -71,6 +76,16 @@ impl Builder {
         self
     }
 
+    /// Called for each session that opens; what it returns is dropped when the session has ended.
+    #[must_use]
+    pub fn track<F>(mut self, track: F) -> Self
+    where
+        F: Fn(&Handshake) -> Box<dyn Any + Send + Sync> + Send + Sync + 'static,
+    {
+        self.track = Some(Box::new(track));
+        self
+    }
+
     /// Makes the server. Called inside the tokio runtime that is to serve it.
     ///
     /// # Errors
@@ -88,6 +103,7 @@ impl Builder {
             }),
             cluster,
             admit: self.admit,
+            track: self.track,
             namespaces: Mutex::default(),
             patterns: RwLock::default(),
         });
@@ -125,6 +141,7 @@ pub(crate) struct Inner {
     shared: Arc<Shared>,
     cluster: Arc<dyn Cluster>,
     admit: Option<Admit>,
+    track: Option<Track>,
     pub(crate) namespaces: Mutex<HashMap<Arc<str>, Arc<Namespace>>>,
     pub(crate) patterns: RwLock<Vec<(Pattern, Arc<RwLock<Setup>>)>>,
 }
@@ -167,7 +184,15 @@ impl Accept for Door {
     }
 
     fn open(&self, session: &Arc<Session>) -> Arc<dyn Connection> {
-        Arc::new(ClientConnection(Client::open(self.0.clone(), session)))
+        let tracked = self
+            .0
+            .track
+            .as_ref()
+            .map(|track| track(session.handshake()));
+        Arc::new(ClientConnection::new(
+            Client::open(self.0.clone(), session),
+            tracked,
+        ))
     }
 }
 
@@ -180,6 +205,7 @@ impl SocketIo {
             cluster: None,
             state: HashMap::new(),
             admit: None,
+            track: None,
         }
     }
 
@@ -281,6 +307,25 @@ impl NamespaceHandle {
             .write()
             .middlewares
             .push(middleware::erase(middleware));
+        self
+    }
+
+    /// Handles an event of every socket, unless the socket has a handler of its own for it. Costs no memory per socket.
+    pub fn on<A: 'static>(self, event: &str, handler: impl EventHandler<A>) -> Self {
+        self.0
+            .write()
+            .events
+            .insert(event.into(), erase_event(handler));
+        self
+    }
+
+    /// Sends history to sockets that could not be recovered, before they go live.
+    pub fn backfill<F, Fut>(self, source: F) -> Self
+    where
+        F: Fn(Backfill) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.0.write().backfill = Some(Arc::new(move |backfill| Box::pin(source(backfill))));
         self
     }
 

@@ -15,12 +15,14 @@
 mod ack;
 pub mod adapter;
 mod arguments;
+mod backfill;
 mod broadcast;
 mod client;
 mod config;
 mod connect;
 mod counters;
 mod event;
+mod extensions;
 mod extract;
 mod handler;
 mod io;
@@ -40,14 +42,15 @@ mod window;
 
 pub use ack::{AckError, AckSender, BroadcastAcks};
 pub use arguments::{Arguments, Error as ArgumentsError};
+pub use backfill::Backfill;
 pub use broadcast::{Appending, Broadcast, Done, Fetched, Rooms};
 pub use chatcluster_engineio as engineio;
 pub use config::{Config, Recovery};
 pub use counters::{Counter, Counters, NotRecovered};
 pub use event::{EmitError, EncodeError, Event};
 pub use extract::{
-    ConnectContext, Data, EventContext, EventName, FromConnect, FromEvent, Rejection, State,
-    TryData,
+    ConnectContext, Data, EventContext, EventName, Extension, FromConnect, FromEvent, Rejection,
+    State, TryData,
 };
 pub use handler::{ConnectHandler, EventHandler};
 pub use io::{Builder, NamespaceHandle, SocketIo};

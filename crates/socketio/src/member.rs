@@ -40,8 +40,9 @@ pub(crate) struct Member {
     pub(crate) stamp: u64,
     /// The position sent last while the socket replays; `None` once it is live.
     pub(crate) cursor: Option<u64>,
-    /// Own unicast events on their way through the log.
-    pub(crate) in_flight: u32,
+    /// Own unicast events given to the log so far, and how many of them have come through it.
+    announced: u64,
+    settled: u64,
     /// In order; bounded by the send queue's bound.
     held: Option<Box<HeldQueue>>,
 }
@@ -55,7 +56,8 @@ pub(crate) struct Place {
 
 #[derive(Default)]
 struct HeldQueue {
-    items: std::collections::VecDeque<Held>,
+    /// Each with the number of own unicast events that go before it.
+    items: std::collections::VecDeque<(u64, Held)>,
     bytes: usize,
 }
 
@@ -68,7 +70,8 @@ impl Member {
             gap_below: 0,
             stamp: 0,
             cursor: Some(cursor),
-            in_flight: 0,
+            announced: 0,
+            settled: 0,
             held: None,
         }
     }
@@ -168,6 +171,23 @@ impl Member {
         }
     }
 
+    /// A unicast event of this socket goes into the log.
+    pub(crate) fn announce(&mut self) {
+        self.announced += 1;
+    }
+
+    /// A unicast event of this socket has come through the log, or failed: what waited behind it may go.
+    pub(crate) fn settle(&mut self, namespace: &str, offset: Offset, after: &mut After) {
+        // Those of an earlier connection of the session come through here too, but were announced there.
+        self.settled = self.announced.min(self.settled + 1);
+        self.release_held(namespace, offset, after);
+    }
+
+    /// True if it could be sent to now: nothing is to be sent before.
+    pub(crate) fn is_up_to_date(&self) -> bool {
+        self.cursor.is_none() && self.settled == self.announced
+    }
+
     /// Sends at once, or holds it behind the socket's own emits that are still on their way through the log.
     pub(crate) fn send_direct(
         &mut self,
@@ -176,28 +196,39 @@ impl Member {
         offset: Offset,
         after: &mut After,
     ) {
-        // What carries an offset also waits for the end of a replay: its offset would skip what is still to be replayed.
-        let waits_for_replay =
-            self.cursor.is_some() && matches!(held, Held::Event { id: None, .. });
-        let queue_is_empty = self.held.as_ref().is_none_or(|h| h.items.is_empty());
-        if self.in_flight == 0 && !waits_for_replay && queue_is_empty {
+        if self.held.is_none() && self.may_go(self.announced, &held) {
             return self.send_now(held, namespace, offset, after);
         }
         let queue = self.held.get_or_insert_default();
         queue.bytes += held.len_bytes();
-        queue.items.push_back(held);
+        queue.items.push_back((self.announced, held));
         if queue.bytes > self.socket.max_send_queue() {
             after.push((self.socket.clone(), Ending::Overflow));
         }
     }
 
-    /// Sends what was held, if nothing holds it any more.
+    fn may_go(&self, behind: u64, held: &Held) -> bool {
+        // What carries an offset also waits for the end of a replay: its offset would skip what is still to be replayed.
+        let waits_for_replay =
+            self.cursor.is_some() && matches!(held, Held::Event { id: None, .. });
+        self.settled >= behind && !waits_for_replay
+    }
+
+    /// Sends what was held, as far as nothing holds it any more.
     pub(crate) fn release_held(&mut self, namespace: &str, offset: Offset, after: &mut After) {
-        if self.in_flight > 0 || self.cursor.is_some() {
-            return;
-        }
-        for held in self.held.take().into_iter().flat_map(|queue| queue.items) {
-            self.send_now(held, namespace, offset, after);
+        while let Some(queue) = &mut self.held {
+            let Some((behind, held)) = queue.items.pop_front() else {
+                self.held = None;
+                return;
+            };
+            queue.bytes = queue.bytes.saturating_sub(held.len_bytes());
+            if self.may_go(behind, &held) {
+                self.send_now(held, namespace, offset, after);
+            } else if let Some(queue) = &mut self.held {
+                queue.bytes += held.len_bytes();
+                queue.items.push_front((behind, held));
+                return;
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::arguments::{Arguments, Error};
+use crate::extensions::Extensions;
 
 /// A client that asks to connect to a namespace.
 pub struct Connecting {
@@ -21,6 +22,7 @@ pub struct Connecting {
     session: Arc<chatcluster_engineio::Session>,
     auth: Option<Box<str>>,
     decided: Mutex<Decided>,
+    extensions: Extensions,
 }
 
 #[derive(Default)]
@@ -40,6 +42,7 @@ impl Connecting {
             session,
             auth,
             decided: Mutex::default(),
+            extensions: Extensions::default(),
         }
     }
 
@@ -68,6 +71,11 @@ impl Connecting {
         self.decided.lock().identity = Some(identity.into());
     }
 
+    /// Gives the socket's handlers a value that they can take as [`crate::Extension`]; one per type.
+    pub fn insert<T: Send + Sync + 'static>(&self, value: Arc<T>) {
+        self.extensions.insert(value);
+    }
+
     /// What [`Connecting::set_data`] was given so far.
     #[must_use]
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
@@ -89,6 +97,7 @@ impl Connecting {
             identity: decided.identity,
             auth: self.auth.clone(),
             data: decided.data,
+            extensions: self.extensions.take(),
         }
     }
 }

@@ -14,11 +14,12 @@ use tokio::sync::watch;
 
 use crate::adapter::{Adapter, Answer, Cast, Local, Request, Selection};
 use crate::arguments::Arguments;
+use crate::backfill::Backfill;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::{EmitError, Event};
 use crate::extract::ConnectContext;
-use crate::handler::ErasedConnect;
+use crate::handler::{ErasedConnect, ErasedEvent};
 use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
 use crate::member::{After, Ending, Held};
 use crate::middleware::Middleware;
@@ -44,7 +45,13 @@ pub(crate) struct Setup {
     pub(crate) connect: Option<Arc<dyn ErasedConnect>>,
     pub(crate) middlewares: Vec<Middleware>,
     pub(crate) server_side: Vec<(Box<str>, ServerSideListener)>,
+    /// Handlers of every socket, unless it has its own for the event.
+    pub(crate) events: HashMap<Box<str>, Arc<dyn ErasedEvent>>,
+    pub(crate) backfill: Option<BackfillSource>,
 }
+
+/// Sends history to a socket that was not recovered.
+pub(crate) type BackfillSource = Arc<dyn Fn(Backfill) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A namespace, such as `/`.
 pub struct Namespace {
@@ -160,6 +167,16 @@ impl Namespace {
         &self.registry
     }
 
+    pub(crate) fn handler_of(&self, event: &str) -> Option<Arc<dyn ErasedEvent>> {
+        self.setup.read().events.get(event).cloned()
+    }
+
+    /// How many sockets of this node are in a room.
+    #[must_use]
+    pub fn local_room_len(&self, room: &str) -> usize {
+        self.registry.lock().room_len(room)
+    }
+
     pub(crate) fn next_ack_id(&self) -> u64 {
         self.ack_ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -257,23 +274,24 @@ impl Namespace {
         self.registry.lock().rooms_of(socket.slot(), socket)
     }
 
+    pub(crate) fn position_of(&self, socket: &Socket) -> u64 {
+        self.registry.lock().position_of(socket.slot(), socket)
+    }
+
     // --- a socket's life ---
 
-    /// Puts a socket to work once it is registered: replays, then runs the connect handler.
-    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>) {
+    /// Puts a socket to work once it is registered: history if it is new, what was logged since, live; and its handler.
+    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>, start: u64) {
         self.counters().connects.increment();
-        if !self.catch_up(socket) {
-            let (namespace, socket) = (self.clone(), socket.clone());
-            // Owned by the connection: it ends with it.
-            tokio::spawn(async move {
-                loop {
-                    socket.session().drained().await;
-                    if namespace.catch_up(&socket) {
-                        return;
-                    }
-                    tokio::task::yield_now().await;
-                }
-            });
+        let backfill = self
+            .setup
+            .read()
+            .backfill
+            .clone()
+            .filter(|_| !socket.recovered());
+        if backfill.is_some() || !self.catch_up(socket) {
+            // Owned by the connection: every wait in it ends with the session.
+            tokio::spawn(self.clone().bring_up(socket.clone(), backfill, start));
         }
         let handler = self.setup.read().connect.clone();
         let Some(handler) = handler else {
@@ -286,6 +304,21 @@ impl Namespace {
                 self.counters().events_misshaped.increment();
                 tracing::debug!(socket.id = %socket.id(), error = %rejection, "the connect handler was not called");
             }
+        }
+    }
+
+    async fn bring_up(
+        self: Arc<Self>,
+        socket: Arc<Socket>,
+        backfill: Option<BackfillSource>,
+        start: u64,
+    ) {
+        if let Some(source) = backfill {
+            source(Backfill::new(SocketRef(socket.clone()), start)).await;
+        }
+        while !self.catch_up(&socket) {
+            socket.session().drained().await;
+            tokio::task::yield_now().await;
         }
     }
 

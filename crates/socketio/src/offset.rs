@@ -20,6 +20,14 @@ pub struct Offset {
     pub position: u64,
 }
 
+impl Offset {
+    /// Names no position: carried by events after which a client must not be recovered.
+    pub(crate) const UNFINISHED: Self = Self {
+        epoch: 0,
+        position: 0,
+    };
+}
+
 /// The text is not an offset of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an offset of this server")]

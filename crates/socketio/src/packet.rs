@@ -84,7 +84,7 @@ pub(crate) struct Packet<'a> {
 pub(crate) enum Violation {
     #[error("the packet type is unknown")]
     UnknownType,
-    #[error("the number of attachments is missing")]
+    #[error("the number of attachments is missing or zero")]
     AttachmentsMissing,
     #[error("more than {MAX_ATTACHMENTS} attachments")]
     TooManyAttachments,
@@ -154,6 +154,7 @@ fn attachment_count(digits: &str) -> Result<usize, Violation> {
         return Err(Violation::AttachmentsMissing);
     }
     match digits.parse::<usize>() {
+        Ok(0) => Err(Violation::AttachmentsMissing),
         Ok(count) if count <= MAX_ATTACHMENTS => Ok(count),
         _ => Err(Violation::TooManyAttachments),
     }
@@ -240,6 +241,7 @@ mod tests {
             ("31{}", Violation::InvalidPayload),
             ("5[\"a\"]", Violation::AttachmentsMissing),
             ("5x-[\"a\"]", Violation::AttachmentsMissing),
+            ("50-[\"a\"]", Violation::AttachmentsMissing),
             ("511-[\"a\"]", Violation::TooManyAttachments),
             ("599999999999999999999-[]", Violation::TooManyAttachments),
             ("0[]", Violation::InvalidPayload),
@@ -252,8 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_may_end_the_packet_and_loses_its_query() {
-        assert_eq!(Packet::decode("0/a?x=1,{}").unwrap().namespace, "/a");
+    fn a_namespace_may_end_the_packet_and_keeps_its_query() {
+        assert_eq!(Packet::decode("0/a?x=1,{}").unwrap().namespace, "/a?x=1");
         assert_eq!(Packet::decode("1/a").unwrap().namespace, "/a");
     }
 

@@ -311,8 +311,12 @@ fn wanted_offset(wanted: &Wanted) -> Result<Option<Offset>, NotRecovered> {
     match &wanted.offset {
         None => Ok(None),
         Some(value) => {
-            let offset = value.as_str().and_then(|text| text.parse().ok());
-            offset.map(Some).ok_or(NotRecovered::ForeignOffset)
+            let offset: Option<Offset> = value.as_str().and_then(|text| text.parse().ok());
+            match offset {
+                None => Err(NotRecovered::ForeignOffset),
+                Some(Offset::UNFINISHED) => Err(NotRecovered::Unfinished),
+                Some(offset) => Ok(Some(offset)),
+            }
         }
     }
 }

@@ -92,6 +92,10 @@ impl Registry {
         self.members.len()
     }
 
+    pub(crate) fn room_len(&self, room: &str) -> usize {
+        self.rooms.get(room).map_or(0, HashSet::len)
+    }
+
     pub(crate) fn window_bytes(&self) -> usize {
         self.window.len_bytes()
     }
@@ -135,6 +139,14 @@ impl Registry {
 
     pub(crate) fn sockets(&self) -> Vec<Arc<Socket>> {
         self.members.iter().map(|(_, m)| m.socket.clone()).collect()
+    }
+
+    /// The position up to which this socket has been sent everything.
+    pub(crate) fn position_of(&mut self, slot: Slot, socket: &Socket) -> u64 {
+        let last = self.last;
+        self.member(slot, socket)
+            .and_then(|m| m.cursor)
+            .unwrap_or(last)
     }
 
     // --- rooms ---
@@ -255,16 +267,13 @@ impl Registry {
             .get(&sid)
             .and_then(|slot| self.members.get_mut(*slot));
         if let Some(member) = member {
-            member.in_flight = member.in_flight.saturating_sub(1);
-            member.release_held(&self.namespace, offset, after);
+            member.settle(&self.namespace, offset, after);
         }
     }
 
     /// A unicast event is about to be appended; what is sent directly waits behind it. False if the socket is gone.
     pub(crate) fn announce(&mut self, slot: Slot, socket: &Socket) -> bool {
-        self.member(slot, socket)
-            .map(|m| m.in_flight += 1)
-            .is_some()
+        self.member(slot, socket).map(Member::announce).is_some()
     }
 
     /// Sends past the log, in order with what this socket was sent before. `None` if the socket is gone.
@@ -285,9 +294,7 @@ impl Registry {
         self.select(&to.target, &to.except, &mut chosen);
         for slot in &chosen {
             let member = &mut self.members[*slot];
-            let can_take = member.cursor.is_none()
-                && member.in_flight == 0
-                && member.socket.session().is_writable();
+            let can_take = member.is_up_to_date() && member.socket.session().is_writable();
             if can_take || !is_volatile {
                 let held = Held::Event {
                     event: event.clone(),

@@ -21,6 +21,7 @@ use crate::ack::{self, AckError};
 use crate::arguments::{Arguments, Error};
 use crate::broadcast::{Broadcast, Rooms};
 use crate::event::{EmitError, Event, text_frame};
+use crate::extensions::Extensions;
 use crate::handler::{ErasedEvent, EventHandler, OnDisconnect, erase_event};
 use crate::member::Held;
 use crate::namespace::Namespace;
@@ -103,6 +104,7 @@ pub struct Socket {
     data: Mutex<Arc<str>>,
     acks: Mutex<HashMap<u64, oneshot::Sender<Arguments>>>,
     inbox: Mutex<Inbox>,
+    extensions: Extensions,
 }
 
 #[derive(Default)]
@@ -118,6 +120,7 @@ pub(crate) struct Credentials {
     pub(crate) identity: Option<Arc<str>>,
     pub(crate) auth: Option<Box<str>>,
     pub(crate) data: Arc<str>,
+    pub(crate) extensions: Extensions,
 }
 
 impl Socket {
@@ -143,6 +146,7 @@ impl Socket {
             data: Mutex::new(credentials.data),
             acks: Mutex::default(),
             inbox: Mutex::default(),
+            extensions: credentials.extensions,
         })
     }
 
@@ -231,6 +235,17 @@ impl Socket {
 
     // --- data ---
 
+    /// A value that this socket's middleware or handlers inserted.
+    #[must_use]
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.extensions.get()
+    }
+
+    /// Keeps a value with this connection; one per type. Not stored with the session.
+    pub fn insert<T: Send + Sync + 'static>(&self, value: Arc<T>) {
+        self.extensions.insert(value);
+    }
+
     /// The socket's data, as [`Socket::set_data`] stored it; `None` before that or if it has another shape.
     #[must_use]
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
@@ -298,8 +313,9 @@ impl Socket {
     fn handlers_of(&self, event: &str) -> SmallVec<[Arc<dyn ErasedEvent>; 2]> {
         let listeners = self.listeners.lock();
         let own = listeners.events.iter().find(|(name, _)| &**name == event);
-        let own = own.map(|(_, handler)| handler);
-        listeners.any.iter().chain(own).cloned().collect()
+        let own = own.map(|(_, handler)| handler.clone());
+        let handler = own.or_else(|| self.namespace.handler_of(event));
+        listeners.any.iter().cloned().chain(handler).collect()
     }
 
     // --- rooms ---
@@ -483,6 +499,12 @@ impl Socket {
 
     fn own_room(&self) -> Broadcast {
         Broadcast::new(self.namespace.clone()).to(self.id.to_string())
+    }
+
+    /// The log position up to which this client has been sent everything it is entitled to.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.namespace.position_of(self)
     }
 
     // --- end ---

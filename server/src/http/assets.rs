@@ -30,13 +30,9 @@ struct Asset {
     etag: &'static str,
 }
 
-pub(super) fn router(cors: Option<Cors>) -> Router {
+pub(super) fn router(cors: Option<&Cors>) -> Router {
     ASSETS.iter().fold(Router::new(), |router, asset| {
-        let cors = if asset.is_client_bundle() {
-            cors.clone()
-        } else {
-            None
-        };
+        let cors = cors.filter(|_| asset.is_client_bundle()).cloned();
         let serve = async move |request: HeaderMap| asset.answer(&request, cors.as_ref());
         router.route(asset.path, get(serve))
     })

@@ -5,56 +5,81 @@ use chatcluster_socketio::{Counters as SocketCounters, NotRecovered};
 
 use super::scrape::Sample;
 
+/// A counter's name, what it says, and where it is read.
+type Row<C> = (&'static str, &'static str, fn(&C) -> u64);
+
+const ENGINE: [Row<EngineCounters>; 10] = [
+    ("handshakes", "Connections opened", |n| n.handshakes.get()),
+    ("handshakes_refused", "Handshakes refused", |n| {
+        n.refused.get()
+    }),
+    ("upgrades", "Changes to WebSocket", |n| n.upgrades.get()),
+    ("upgrades_failed", "Upgrades given up", |n| {
+        n.failed_upgrades.get()
+    }),
+    ("received_bytes", "Bytes read from clients", |n| {
+        n.bytes_in.get()
+    }),
+    ("sent_bytes", "Bytes written to clients", |n| {
+        n.bytes_out.get()
+    }),
+    ("received_packets", "Packets read", |n| n.packets_in.get()),
+    ("sent_packets", "Packets written", |n| n.packets_out.get()),
+    ("read_pauses", "Connections not read for a while", |n| {
+        n.pauses.get()
+    }),
+    ("send_queue_full", "Sends refused by a queue", |n| {
+        n.queue_full.get()
+    }),
+];
+
+const SOCKETS: [Row<SocketCounters>; 12] = [
+    ("connects", "Sockets connected", |n| n.connects.get()),
+    ("connects_refused", "Connects refused", |n| {
+        n.connects_refused.get()
+    }),
+    ("recovered", "Sessions recovered", |n| n.recovered.get()),
+    ("events", "Events received", |n| n.events_in.get()),
+    ("events_unhandled", "Events without handler", |n| {
+        n.events_unhandled.get()
+    }),
+    ("events_misshaped", "Events not of their shape", |n| {
+        n.events_misshaped.get()
+    }),
+    ("handler_panics", "Handlers that panicked", |n| {
+        n.handler_panics.get()
+    }),
+    ("violations", "Protocol violations", |n| n.violations.get()),
+    ("log_entries_delivered", "Log entries delivered", |n| {
+        n.entries_delivered.get()
+    }),
+    ("overflows", "Send queues that overflowed", |n| {
+        n.overflows.get()
+    }),
+    ("inbox_pauses", "Full inboxes", |n| n.inbox_pauses.get()),
+    ("evictions", "Connections whose session moved", |n| {
+        n.evictions.get()
+    }),
+];
+
 /// Engine.IO: sessions, bytes, packets, errors.
 pub fn engine_samples(nodes: &[&EngineCounters]) -> Vec<Sample> {
-    let sum = |read: fn(&EngineCounters) -> u64| nodes.iter().map(|node| read(node)).sum();
     let closed = CloseReason::ALL
         .iter()
-        .map(|reason| {
-            (
-                label(*reason),
-                nodes.iter().map(|node| node.closed_for(*reason)).sum(),
-            )
-        })
+        .map(|reason| (label(*reason), sum(nodes, |node| node.closed_for(*reason))))
         .collect();
     let errors = ["0", "1", "2", "3", "4", "5"]
         .iter()
         .enumerate()
-        .map(|(code, label)| {
-            (
-                *label,
-                nodes.iter().map(|node| node.errors[code].get()).sum(),
-            )
-        })
+        .map(|(code, label)| (*label, sum(nodes, |node| node.errors[code].get())))
         .collect();
-    vec![
-        Sample::gauge(
-            "connections",
-            "Open connections",
-            sum(|n| n.open_polling.get()),
-        )
-        .labelled("transport", "polling")
-        .and("websocket", sum(|n| n.open_websocket.get())),
-        Sample::counter(
-            "handshakes",
-            "Connections opened",
-            sum(|n| n.handshakes.get()),
-        ),
-        Sample::counter(
-            "handshakes_refused",
-            "Handshakes refused",
-            sum(|n| n.refused.get()),
-        ),
-        Sample::counter(
-            "upgrades",
-            "Changes to WebSocket",
-            sum(|n| n.upgrades.get()),
-        ),
-        Sample::counter(
-            "upgrades_failed",
-            "Upgrades given up",
-            sum(|n| n.failed_upgrades.get()),
-        ),
+    let polling = sum(nodes, |node| node.open_polling.get());
+    let websocket = sum(nodes, |node| node.open_websocket.get());
+    let mut samples = counters(&ENGINE, nodes);
+    samples.extend([
+        Sample::gauge("connections", "Open connections", polling)
+            .labelled("transport", "polling")
+            .and("websocket", websocket),
         Sample::counters("closes", "Connections closed, by reason", "reason", closed),
         Sample::counters(
             "engine_errors",
@@ -62,112 +87,40 @@ pub fn engine_samples(nodes: &[&EngineCounters]) -> Vec<Sample> {
             "code",
             errors,
         ),
-        Sample::counter(
-            "received_bytes",
-            "Bytes read from clients",
-            sum(|n| n.bytes_in.get()),
-        ),
-        Sample::counter(
-            "sent_bytes",
-            "Bytes written to clients",
-            sum(|n| n.bytes_out.get()),
-        ),
-        Sample::counter(
-            "received_packets",
-            "Packets read",
-            sum(|n| n.packets_in.get()),
-        ),
-        Sample::counter(
-            "sent_packets",
-            "Packets written",
-            sum(|n| n.packets_out.get()),
-        ),
-        Sample::counter(
-            "read_pauses",
-            "Connections not read for a while",
-            sum(|n| n.pauses.get()),
-        ),
-        Sample::counter(
-            "send_queue_full",
-            "Sends refused by a queue",
-            sum(|n| n.queue_full.get()),
-        ),
-    ]
+    ]);
+    samples
 }
 
 /// Socket.IO: sockets, events, recovery.
 pub fn socket_samples(nodes: &[&SocketCounters]) -> Vec<Sample> {
-    let sum = |read: fn(&SocketCounters) -> u64| nodes.iter().map(|node| read(node)).sum();
     let not_recovered = NotRecovered::ALL
         .iter()
         .map(|cause| {
-            let count = nodes
-                .iter()
-                .map(|node| node.not_recovered[cause.index()].get())
-                .sum();
-            (cause.as_str(), count)
+            (
+                cause.as_str(),
+                sum(nodes, |node| node.not_recovered[cause.index()].get()),
+            )
         })
         .collect();
-    vec![
-        Sample::counter("connects", "Sockets connected", sum(|n| n.connects.get())),
-        Sample::counter(
-            "connects_refused",
-            "Connects refused",
-            sum(|n| n.connects_refused.get()),
-        ),
-        Sample::counter(
-            "recovered",
-            "Sessions recovered",
-            sum(|n| n.recovered.get()),
-        ),
-        Sample::counters(
-            "not_recovered",
-            "Recoveries refused, by cause",
-            "cause",
-            not_recovered,
-        ),
-        Sample::counter("events", "Events received", sum(|n| n.events_in.get())),
-        Sample::counter(
-            "events_unhandled",
-            "Events without handler",
-            sum(|n| n.events_unhandled.get()),
-        ),
-        Sample::counter(
-            "events_misshaped",
-            "Events not of their shape",
-            sum(|n| n.events_misshaped.get()),
-        ),
-        Sample::counter(
-            "handler_panics",
-            "Handlers that panicked",
-            sum(|n| n.handler_panics.get()),
-        ),
-        Sample::counter(
-            "violations",
-            "Protocol violations",
-            sum(|n| n.violations.get()),
-        ),
-        Sample::counter(
-            "log_entries_delivered",
-            "Log entries delivered",
-            sum(|n| n.entries_delivered.get()),
-        ),
-        Sample::counter(
-            "overflows",
-            "Send queues that overflowed",
-            sum(|n| n.overflows.get()),
-        ),
-        Sample::counter(
-            "inbox_pauses",
-            "Full inboxes",
-            sum(|n| n.inbox_pauses.get()),
-        ),
-        Sample::counter(
-            "evictions",
-            "Connections whose session moved",
-            sum(|n| n.evictions.get()),
-        ),
-    ]
+    let mut samples = counters(&SOCKETS, nodes);
+    let help = "Recoveries refused, by cause";
+    samples.push(Sample::counters(
+        "not_recovered",
+        help,
+        "cause",
+        not_recovered,
+    ));
+    samples
+}
+
+fn counters<C>(rows: &[Row<C>], nodes: &[&C]) -> Vec<Sample> {
+    rows.iter()
+        .map(|(name, help, read)| Sample::counter(name, help, sum(nodes, read)))
+        .collect()
+}
+
+fn sum<C>(nodes: &[&C], read: impl Fn(&C) -> u64) -> u64 {
+    nodes.iter().map(|node| read(node)).sum()
 }
 
 const fn label(reason: CloseReason) -> &'static str {

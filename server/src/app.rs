@@ -1,0 +1,235 @@
+//! The process: opens what the nodes share, starts them, waits for the signal to stop, and ends in order.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chatcluster_chat_api as api;
+use chatcluster_engineio::serve;
+use chatcluster_socketio::NodeId;
+use chatcluster_socketio::adapter::memory::Memory;
+use chatcluster_socketio::log::Store;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::auth::Authenticator;
+use crate::chat::{self, Chat};
+use crate::drain::drain;
+use crate::history::{self, History};
+use crate::http::{self, Flag, Readiness};
+use crate::limits::Connections;
+use crate::metrics::{Metrics, sockets};
+use crate::node::{self, Node};
+
+/// Runs the server until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// What could not be opened, bound or read at start; nothing is served then.
+pub fn run(config: &api::Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let _inside = runtime.enter();
+    let mut signals = Signals::new()?;
+    let listeners = bind_nodes(config)?;
+    let admin = bind("adminListen", config.admin_listen)?;
+    let shared = Shared::open(config)?;
+    let nodes = shared.start(listeners, config)?;
+    runtime.spawn(serve_admin(
+        admin,
+        http::admin(&shared.readiness, &shared.metrics),
+    )?);
+    shared.accepting.set(true);
+    announce(&nodes, config);
+
+    runtime.block_on(async {
+        let is_terminal = signals.wait().await == Told::Interrupt;
+        shared.accepting.set(false);
+        let mut pace = config.drain.clone();
+        if is_terminal {
+            // Somebody at a terminal: there is nobody who has to learn that this server is going.
+            pace.settle = Duration::ZERO;
+        }
+        tokio::select! {
+            () = drain(&nodes, &pace) => {}
+            _ = signals.wait() => tracing::warn!("told to stop again: not waiting for the drain"),
+        }
+    });
+    nodes.into_iter().for_each(Node::stop);
+    // Last: whatever the nodes had taken for storing is committed.
+    shared.history.close();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the nodes of the process have in common.
+struct Shared {
+    history: Arc<History>,
+    authenticator: Arc<Authenticator>,
+    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
+    accepting: Flag,
+    connections: Connections,
+}
+
+impl Shared {
+    fn open(config: &api::Config) -> anyhow::Result<Self> {
+        let options = history::Options {
+            retention: config.history.retention,
+            ..history::Options::new(&config.data_dir)
+        };
+        let history = History::open(&options)
+            .with_context(|| format!("open the history in {}", config.data_dir.display()))?;
+        let readiness = Arc::new(Readiness::default());
+        let accepting = readiness.flag("accepting", "the server is starting or draining");
+        let history = Arc::new(history);
+        let writing = history.clone();
+        readiness.add("history", move || {
+            let fails = || "the history cannot be written".to_owned();
+            writing.is_writing().then_some(()).ok_or_else(fails)
+        });
+        let limits = &config.limits;
+        Ok(Self {
+            history,
+            authenticator: Arc::new(Authenticator::load(&config.auth)?),
+            metrics: Arc::new(Metrics::new()),
+            readiness,
+            accepting,
+            connections: Connections::new(limits.connections, limits.connections_per_address),
+        })
+    }
+
+    fn start(
+        &self,
+        listeners: Vec<TcpListener>,
+        config: &api::Config,
+    ) -> anyhow::Result<Vec<Node>> {
+        let store: Arc<dyn Store> = self.history.clone();
+        let cluster = Memory::new(HashMap::from([("/".to_owned(), store)]));
+        let threads = threads_per_node(listeners.len());
+        let mut nodes = Vec::new();
+        for (index, listener) in (0u16..).zip(listeners) {
+            let name = index.to_string();
+            let parts = chat::Parts {
+                history: self.history.clone(),
+                authenticator: self.authenticator.clone(),
+                metrics: self.metrics.clone(),
+            };
+            let parts = node::Parts {
+                index,
+                listener,
+                cluster: cluster.node(NodeId::new(&name)),
+                chat: Chat::new(name, parts, config),
+                routes: http::public(&self.readiness, config.cors.as_ref()),
+                connections: self.connections.clone(),
+                threads,
+            };
+            nodes.push(Node::start(parts, config).with_context(|| format!("start node {index}"))?);
+        }
+        self.export(&nodes);
+        Ok(nodes)
+    }
+
+    /// Shows the socket layers' counts to Prometheus.
+    fn export(&self, nodes: &[Node]) {
+        self.metrics.add_history(self.history.measures());
+        let servers: Vec<_> = nodes.iter().map(|node| node.io.clone()).collect();
+        self.metrics.add_samples(move || {
+            let engines: Vec<_> = servers.iter().map(|io| io.engine().counters()).collect();
+            let layers: Vec<_> = servers.iter().map(|io| io.counters()).collect();
+            let mut samples = sockets::engine_samples(&engines);
+            samples.extend(sockets::socket_samples(&layers));
+            samples
+        });
+    }
+}
+
+/// Node `i` listens on the port + `i`; the port 0 lets the system choose each.
+fn bind_nodes(config: &api::Config) -> anyhow::Result<Vec<TcpListener>> {
+    let count = match config.nodes {
+        api::Nodes::Count(count) => count,
+        api::Nodes::Auto => u16::try_from(cores())
+            .unwrap_or(api::MAX_NODES)
+            .min(api::MAX_NODES),
+    };
+    (0..count)
+        .map(|index| {
+            let mut address = config.listen;
+            if address.port() != 0 {
+                let port = address.port().checked_add(index);
+                address.set_port(port.with_context(|| {
+                    format!("listen: port {} + {index} is above 65535", address.port())
+                })?);
+            }
+            bind("listen", address)
+        })
+        .collect()
+}
+
+fn bind(field: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("{field}: cannot listen on {address}"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// All cores are used, however many nodes there are.
+fn threads_per_node(nodes: usize) -> usize {
+    (cores() / nodes.max(1)).max(1)
+}
+
+fn serve_admin(
+    listener: TcpListener,
+    routes: axum::Router,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    // Probes are answered until the process ends.
+    let never = std::future::pending::<()>();
+    Ok(serve::serve(
+        listener,
+        routes,
+        serve::Options::default(),
+        never,
+    ))
+}
+
+fn announce(nodes: &[Node], config: &api::Config) {
+    for (index, node) in nodes.iter().enumerate() {
+        tracing::info!(node = index, "listening on http://{}", node.address);
+    }
+    tracing::info!("metrics and probes on http://{}", config.admin_listen);
+}
+
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+#[derive(PartialEq, Eq)]
+enum Told {
+    Terminate,
+    Interrupt,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Terminate,
+            _ = self.interrupt.recv() => Told::Interrupt,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The chat: what `docs/protocol.md` promises, on top of the Socket.IO layer.
+//!
+//! One [`Chat`] serves one node; all nodes of a process share the history. Files are named after what a client does:
+//! enter, say something, be in rooms, read back, see who is there.
+
+mod backfill;
+mod enter;
+pub mod events;
+mod messages;
+mod pages;
+mod presence;
+mod reply;
+mod rooms;
+mod visitor;
+
+use std::sync::Arc;
+
+use chatcluster_chat_api as api;
+use chatcluster_socketio::SocketIo;
+
+use crate::auth::Authenticator;
+use crate::history::History;
+use crate::limits::EventRate;
+use crate::metrics::Metrics;
+
+/// The chat on one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Chat(Arc<Inner>);
+
+struct Inner {
+    node: String,
+    history: Arc<History>,
+    authenticator: Arc<Authenticator>,
+    rate: EventRate,
+    limits: api::Limits,
+    replay: api::History,
+    metrics: Arc<Metrics>,
+}
+
+/// What the nodes of a process share.
+#[derive(Clone)]
+pub struct Parts {
+    /// The stored messages.
+    pub history: Arc<History>,
+    /// Who may connect.
+    pub authenticator: Arc<Authenticator>,
+    /// Events and refusals are counted here.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Chat {
+    /// The chat of the node with this name.
+    #[must_use]
+    pub fn new(node: String, parts: Parts, config: &api::Config) -> Self {
+        Self(Arc::new(Inner {
+            node,
+            history: parts.history,
+            authenticator: parts.authenticator,
+            rate: EventRate::new(config.limits.events_per_second, config.limits.events_burst),
+            limits: config.limits.clone(),
+            replay: config.history.clone(),
+            metrics: parts.metrics,
+        }))
+    }
+
+    /// Sets the chat up on the namespace `/`. The server must have been given this chat as its state.
+    pub fn install(&self, io: &SocketIo) {
+        let (door, history) = (self.clone(), self.clone());
+        io.ns("/", enter::on_connect)
+            .with(move |connecting| {
+                let admitted = door.admit(&connecting);
+                std::future::ready(admitted)
+            })
+            .backfill(move |backfill| history.clone().backfill(backfill))
+            .on(events::CHAT_MESSAGE, messages::on_chat_message)
+            .on(events::ROOM_MESSAGE, messages::on_room_message)
+            .on(events::ROOM_JOIN, rooms::on_join)
+            .on(events::ROOM_LEAVE, rooms::on_leave)
+            .on(events::HISTORY, pages::on_history)
+            .on(events::TYPING, presence::on_typing)
+            .on(events::WHO, presence::on_who);
+    }
+}

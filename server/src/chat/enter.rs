@@ -1,0 +1,28 @@
+//! Coming in and going out.
+
+use chatcluster_socketio::{SocketRef, State};
+use serde_json::json;
+
+use super::visitor::{Guest, Visitor};
+use super::{Chat, events, presence};
+
+/// Tells the connection about itself, once it has what it missed, and the others that it is here.
+pub(super) async fn on_connect(s: SocketRef, State(chat): State<Chat>, guest: Guest) {
+    let visitor: &Visitor = &guest.0;
+    let about = json!({
+        "node": chat.0.node,
+        "recovered": s.recovered(),
+        "name": visitor.name(),
+        "serverOffset": s.position(),
+    });
+    if let Err(error) = s.emit_unlogged(events::SESSION, &about) {
+        tracing::debug!(%error, "a client left before it was told about itself");
+    }
+    let name = visitor.name().to_owned();
+    if !s.recovered() {
+        presence::announce(&s, events::JOINED, None, &name);
+    }
+    s.on_disconnect(async move |s, _reason| {
+        presence::announce(&s, events::LEFT, None, &name);
+    });
+}
