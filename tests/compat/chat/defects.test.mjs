@@ -5,6 +5,14 @@ import { startChat } from "../support/servers.mjs";
 import { SOON, until } from "../support/wait.mjs";
 import { contents, fill, People, reconnected, UNLIMITED } from "./people.mjs";
 
+/** The same messages at the same positions; a difference is shown alone, not with the whole lists. */
+function same(actual, expected) {
+  const brief = ({ serverOffset, content, author } = {}) => `${serverOffset} ${author}: ${content}`;
+  const at = expected.findIndex((message, i) => brief(message) !== brief(actual[i]));
+  if (at >= 0) assert.equal(brief(actual[at]), brief(expected[at]), `message ${at}`);
+  assert.equal(actual.length, expected.length);
+}
+
 describe("the tutorial's eight defects", () => {
   let chat;
   let people;
@@ -57,12 +65,12 @@ describe("the tutorial's eight defects", () => {
     await until(() => readers.every(({ lobby }) => lobby.length === 400), 2 * SOON);
     for (const { lobby } of readers) {
       assert.ok(lobby.every(({ serverOffset }, i) => i === 0 || serverOffset > lobby[i - 1].serverOffset));
-      assert.deepEqual(lobby, readers[0].lobby);
+      same(lobby, readers[0].lobby);
     }
     const middle = readers[0].lobby[150].serverOffset;
     const late = await people.enter(chat.urls[3], { serverOffset: middle });
     await until(() => late.lobby.length === 249);
-    assert.deepEqual(late.lobby, readers[0].lobby.slice(151));
+    same(late.lobby, readers[0].lobby.slice(151));
   });
 
   use("4: the replay does not race live messages: no hole, no double, one order", async () => {
@@ -81,7 +89,7 @@ describe("the tutorial's eight defects", () => {
     for (const { lobby } of newcomers) {
       assert.deepEqual(lobby.map(({ serverOffset }) => serverOffset), [...new Set(lobby.map(({ serverOffset }) => serverOffset))].sort((x, y) => x - y));
       assert.equal(lobby.length, sent - 1);
-      assert.deepEqual(lobby, newcomers[0].lobby);
+      same(lobby, newcomers[0].lobby);
     }
   });
 
@@ -136,7 +144,6 @@ describe("the tutorial's eight defects", () => {
     const sender = await people.enter(chat.urls[0]);
     await sender.say("0");
     for (const auth of [{ serverOffset: 0 }, { serverOffset: 0, offset: 0 }]) {
-      const start = sender.lobby.length;
       const person = await people.enter(chat.urls[1], auth);
       person.socket.on("chat message", (_, serverOffset) => {
         person.socket.auth.serverOffset = serverOffset;
@@ -153,7 +160,6 @@ describe("the tutorial's eight defects", () => {
       assert.deepEqual(person.contents.slice(-2), ["live", "missed"]);
       assert.equal(new Set(person.lobby.map(({ serverOffset }) => serverOffset)).size, person.lobby.length);
       if (!("offset" in auth)) assert.equal(person.socket.recovered, true);
-      await until(() => sender.lobby.length === start + 2);
     }
   });
 });

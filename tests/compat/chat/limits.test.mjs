@@ -49,16 +49,18 @@ describe("refused events", () => {
     ["room:join", 7],
     ["room:join", ["a"]],
     ["room:leave"],
-    ["room:message", "a"],
+    ["room:message", "joined"],
     ["room:message"],
     ["history", "lobby"],
     ["history", []],
-    ["history", { limit: "many" }],
     ["history", { room: 7 }],
     ["who", 7],
   ];
   for (const [event, ...args] of SHAPES) {
-    it(`200: ${event}(${JSON.stringify(args).slice(1, -1)})`, async () => refused(await a.ask(event, ...args), 200));
+    it(`200: ${event}(${JSON.stringify(args).slice(1, -1)})`, async () => {
+      await a.ask("room:join", "joined");
+      refused(await a.ask(event, ...args), 200);
+    });
   }
 
   it("201: empty or too long content, counted in characters", async () => {
@@ -116,6 +118,7 @@ describe("refused events", () => {
       [{ limit: 0 }, "limit"],
       [{ limit: 101 }, "limit"],
       [{ limit: -1 }, "limit"],
+      [{ limit: "many" }, "limit"],
       [{ before: 1, after: 1 }, undefined],
     ]) {
       refused(await a.ask("history", request), 206, field);
@@ -214,9 +217,9 @@ describe("connections", () => {
   it("303 and 304: names and positions that are not allowed refuse the connection", async () => {
     const chat = await startChat();
     try {
-      const NAMES = ["", "n".repeat(65), "tab\there", 7, null, {}];
+      const NAMES = ["", "n".repeat(65), "tab\there", 7, {}];
       for (const name of NAMES) refused((await refusal(people.begin(chat.url, { name }).socket)).data, 303, "name");
-      const OFFSETS = [-1, 1.5, "1", {}, null, true, 2 ** 53];
+      const OFFSETS = [-1, 1.5, "1", {}, true, 2 ** 53];
       for (const serverOffset of OFFSETS) {
         refused((await refusal(people.begin(chat.url, { serverOffset }).socket)).data, 304, "serverOffset");
       }
