@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::accept::{Accept, Refusal};
-use crate::clock::{Clock, Micros};
+use crate::clock::Clock;
 use crate::close_reason::CloseReason;
 use crate::config::{Config, ConfigError};
 use crate::counters::{Counter, Counters};
@@ -64,18 +64,14 @@ impl Engine {
     /// Outside a tokio runtime.
     pub fn new(config: Config, accept: Arc<dyn Accept>) -> Result<Self, ConfigError> {
         config.check()?;
-        let spans = Spans {
-            interval: Micros::from(config.ping_interval),
-            timeout: Micros::from(config.ping_timeout),
-        };
         let shared = Arc::new(Shared {
             wheel: Wheel::new(heart::resolution(&config)),
+            spans: heart::spans(&config),
             config,
             accept,
             registry: Registry::default(),
             farewells: Farewells::default(),
             clock: Clock::start(),
-            spans,
             counters: Counters::default(),
             live: Live::default(),
             runtime: Handle::current(),

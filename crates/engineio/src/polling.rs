@@ -23,9 +23,13 @@ use crate::sid::Sid;
 /// A body gets at least so long; on a slow line 1 MB takes a while.
 const LEAST_BODY_DEADLINE: Duration = Duration::from_secs(10);
 
+/// A client that closes has a GET under way, which is to be answered; on another connection it may come in a little
+/// behind the close packet.
+const GET_GRACE: Duration = Duration::from_millis(100);
+
 /// Answers a GET: waits until there is something to send.
 pub(crate) async fn get(session: &Arc<Session>) -> Result<Response<Full<Bytes>>, Rejection> {
-    let payload = session.begin_get()?.payload().await;
+    let payload = session.begin_get()?.payload().await?;
     Ok(packets_response(payload, session.shared()))
 }
 
@@ -104,7 +108,12 @@ async fn deliver(body: &Bytes, post: &PostGuard) -> Result<(), Rejection> {
         match session.receive(packet, &connection) {
             Received::Continue => {}
             Received::Paused => post.resumed().await,
-            Received::Close(ending) => session.end(ending),
+            Received::Close(ending) => {
+                if ending.is_by_packet() && timeout(GET_GRACE, post.accompanied()).await.is_err() {
+                    tracing::trace!("a client closed without a GET");
+                }
+                session.end(ending);
+            }
         }
     }
     Ok(())

@@ -60,6 +60,11 @@ impl Wheel {
         Duration::from_micros(self.tick_micros)
     }
 
+    /// The tick that `now` belongs to. Spans that are measured from tick to tick do not add up the wheel's delays.
+    pub(crate) fn align(&self, now: Micros) -> Micros {
+        Micros(now.0 - now.0 % self.tick_micros)
+    }
+
     /// Adds an entry that comes due at `due` or up to one tick later.
     pub(crate) fn add(&self, sid: Sid, task: Task, due: Micros) {
         let mut slots = self.slots.lock();

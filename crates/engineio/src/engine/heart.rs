@@ -9,13 +9,26 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Shared;
 use crate::clock::Micros;
 use crate::config::Config;
-use crate::session::Session;
+use crate::session::{Session, Spans};
 use crate::wheel::{Entry, Task};
 
 /// How finely the wheel tells times apart: fine enough for the shortest span, coarse enough to cost nothing.
 pub(super) fn resolution(config: &Config) -> Duration {
     let shortest = config.ping_interval.min(config.ping_timeout);
     (shortest / 40).clamp(Duration::from_millis(5), Duration::from_millis(250))
+}
+
+/// The spans of the heartbeat. A ping goes out one to two ticks early, so that with everything that comes late the sum
+/// of both spans, which clients count on, is not exceeded.
+pub(super) fn spans(config: &Config) -> Spans {
+    let interval = config.ping_interval;
+    let early = interval
+        .saturating_sub(resolution(config) * 2)
+        .max(interval / 2);
+    Spans {
+        interval: Micros::from(early),
+        timeout: Micros::from(config.ping_timeout),
+    }
 }
 
 /// Turns the wheel until the engine and all its sessions are gone.
@@ -36,6 +49,7 @@ pub(super) async fn beat(shared: Weak<Shared>) {
         let is_late = now.since(last) > allowed_gap(&shared);
         last = now;
         shared.wheel.turn(now, &mut due);
+        let now = shared.wheel.align(now);
         for entry in due.drain(..) {
             shared.come_due(entry, now, is_late);
         }

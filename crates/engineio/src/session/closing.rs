@@ -32,6 +32,10 @@ impl Ending {
         }
     }
 
+    pub(crate) fn is_by_packet(&self) -> bool {
+        self.is_by_packet
+    }
+
     /// The client sent a close packet.
     pub(crate) fn by_packet() -> Self {
         Self {

@@ -3,11 +3,18 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::upgrade::Upgrade;
 use super::{Ending, Session, State, TransportKind, flow};
 use crate::close_reason::CloseReason;
 use crate::payload::Payload;
+
+/// How long a GET waits for the upgrade to be completed. A client that has sent the upgrade packet must not see its next
+/// GET answered as if it had not; one that has not is held up by this much. (The reference looks every 100 ms.)
+const PROBE_GRACE: Duration = Duration::from_millis(30);
 
 /// Why a request of a session is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +28,8 @@ pub(crate) enum PollError {
 /// The GET that waits. Dropped before it is answered, its client has gone, and the session ends.
 pub(crate) struct GetGuard {
     session: Arc<Session>,
+    /// It came while the session was being upgraded.
+    is_in_probe: bool,
     is_answered: bool,
 }
 
@@ -41,9 +50,14 @@ impl Session {
             return Err(PollError::Bad);
         }
         state.has_get = true;
+        let is_in_probe = state.upgrade == Upgrade::Probing;
+        // A close packet may be waiting for this GET.
+        let waiters = std::mem::take(&mut state.waiters);
         drop(state);
+        super::wake_all(waiters);
         Ok(GetGuard {
             session: Arc::clone(self),
+            is_in_probe,
             is_answered: false,
         })
     }
@@ -65,17 +79,18 @@ impl Session {
         })
     }
 
-    fn poll_payload(&self, cx: &Context<'_>) -> Poll<Payload> {
+    /// What to answer to the GET; none if the session has been upgraded meanwhile.
+    fn poll_payload(&self, cx: &Context<'_>, is_held: bool) -> Poll<Option<Payload>> {
         let limit = self.shared.config.max_payload;
         let mut state = self.state.lock();
         let payload = if state.transport == TransportKind::WebSocket {
-            Payload::of("6")
+            None
         } else if state.closed.is_some() {
-            state.last_payload(limit)
+            Some(state.last_payload(limit))
         } else if !state.queue.is_empty() {
-            Payload::take(&mut state.queue, limit)
-        } else if state.upgrade == Upgrade::Probing {
-            Payload::of("6")
+            Some(Payload::take(&mut state.queue, limit))
+        } else if state.upgrade == Upgrade::Probing && !is_held {
+            Some(Payload::of("6"))
         } else {
             state.set_writer(cx.waker());
             return Poll::Pending;
@@ -112,11 +127,29 @@ impl State {
 }
 
 impl GetGuard {
-    /// Waits for something to send. There is no timer here: the heartbeat's ping, or its end, comes first.
-    pub(crate) async fn payload(mut self) -> Payload {
-        let payload = poll_fn(|cx| self.session.poll_payload(cx)).await;
+    /// Waits for something to send. The heartbeat's ping, or its end, comes in time; only a GET that came while the
+    /// session was being upgraded has a timer.
+    pub(crate) async fn payload(mut self) -> Result<Payload, PollError> {
+        let payload = if self.is_in_probe {
+            self.payload_in_probe().await
+        } else {
+            poll_fn(|cx| self.session.poll_payload(cx, false)).await
+        };
         self.is_answered = true;
-        payload
+        match payload {
+            Some(payload) => Ok(payload),
+            None if self.is_in_probe => Err(PollError::Bad),
+            None => Ok(Payload::of("6")),
+        }
+    }
+
+    /// Gives the upgrade packet, which comes on another connection, time to come first.
+    async fn payload_in_probe(&self) -> Option<Payload> {
+        let held = poll_fn(|cx| self.session.poll_payload(cx, true));
+        match timeout(PROBE_GRACE, held).await {
+            Ok(payload) => payload,
+            Err(_) => poll_fn(|cx| self.session.poll_payload(cx, false)).await,
+        }
     }
 }
 
@@ -145,6 +178,13 @@ impl PostGuard {
         let flow = &self.session.flow;
         self.session
             .wait(|_| flow.load(std::sync::atomic::Ordering::Acquire) != flow::PAUSED)
+            .await;
+    }
+
+    /// Waits until a GET is there, or the session has ended.
+    pub(crate) async fn accompanied(&self) {
+        self.session
+            .wait(|state| state.has_get || state.closed.is_some())
             .await;
     }
 

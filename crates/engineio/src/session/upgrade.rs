@@ -1,7 +1,7 @@
 //! From long-polling to WebSocket, without losing or reordering anything.
 //!
-//! While the WebSocket is probed, long-polling carries the session and every GET is answered at once, so that the
-//! client can stop polling. The queue stays where it is; completing the upgrade only changes who drains it.
+//! While the WebSocket is probed, long-polling carries the session and no GET waits for long, so that the client can stop
+//! polling. The queue stays where it is; completing the upgrade only changes who drains it.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Session {
         state.has_reader = true;
         state.transport = TransportKind::WebSocket;
         state.upgrade = Upgrade::None;
-        // A GET that still waits answers itself with a noop; its place as writer goes to the WebSocket's task.
+        // A GET that still waits answers itself; its place as writer goes to the WebSocket's task.
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {

@@ -3,10 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chatcluster_engineio::{CloseReason, Frame};
+use chatcluster_engineio::{CloseReason, Frame, Session};
+use tokio::task::JoinSet;
 
 use crate::client::{Poller, RawWs, close_code, open_websocket, read_reply, request};
 use crate::fixture::{Server, eventually, quiet, soon};
+
+async fn close_from_all_sides(session: &Arc<Session>) {
+    let mut closers = JoinSet::new();
+    for _ in 0..4 {
+        let session = Arc::clone(session);
+        closers.spawn(async move { session.close(CloseReason::ForcedClose) });
+    }
+    closers.join_all().await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_is_told_once_however_many_close() {
@@ -15,16 +25,7 @@ async fn the_end_is_told_once_however_many_close() {
         let (_ws, ws_sid) = open_websocket(server.address).await;
         let poller = Poller::open(server.address).await;
         for sid in [&ws_sid, &poller.sid] {
-            let session = server.session(sid);
-            let closers: Vec<_> = (0..4)
-                .map(|_| {
-                    let session = Arc::clone(&session);
-                    tokio::spawn(async move { session.close(CloseReason::ForcedClose) })
-                })
-                .collect();
-            for closer in closers {
-                closer.await.unwrap();
-            }
+            close_from_all_sides(&server.session(sid)).await;
             assert_eq!(server.reason(sid).await, CloseReason::ForcedClose);
         }
     }

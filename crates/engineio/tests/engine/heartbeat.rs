@@ -16,8 +16,9 @@ async fn a_client_that_answers_stays() {
         assert_eq!(text(&mut ws).await, "2");
         send(&mut ws, "3").await;
     }
+    // A ping may be early by two ticks of the wheel, here 5 ms each.
     assert!(
-        begin.elapsed() >= Duration::from_millis(400),
+        begin.elapsed() >= Duration::from_millis(360),
         "a ping follows the pong by the interval"
     );
     assert_eq!(server.told(&sid), []);

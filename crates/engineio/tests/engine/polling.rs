@@ -405,3 +405,17 @@ async fn a_get_and_a_post_go_on_side_by_side() {
         assert_eq!(read_reply(get).await.body, format!("4{round}"));
     }
 }
+
+#[tokio::test]
+async fn a_close_packet_that_overtakes_the_get_still_releases_it() {
+    let server = Server::echo(quiet()).await;
+    let poller = Poller::open(server.address).await;
+    let post = send_request(server.address, "POST", &poller.path(), "", "1").await;
+    assert_eq!(poller.get().await.body, "6");
+    assert_eq!(read_reply(post).await.body, "ok");
+    assert_eq!(
+        server.reason(&poller.sid).await,
+        CloseReason::TransportClose
+    );
+    assert_eq!(poller.get().await.body, UNKNOWN_SID);
+}

@@ -218,6 +218,20 @@ async fn an_upgrade_waits_for_the_post_that_is_being_read() {
     assert_eq!(session.transport(), TransportKind::WebSocket);
 }
 
+#[tokio::test]
+async fn a_get_that_overtakes_the_upgrade_packet_is_a_bad_request() {
+    let server = Server::echo(quiet()).await;
+    let poller = Poller::open(server.address).await;
+    let mut ws = probed(&poller).await;
+    let get = poller.begin_get().await;
+    let session = server.session(&poller.sid);
+    eventually("the GET is held", || session.is_writable()).await;
+    send(&mut ws, "5").await;
+    assert_eq!(read_reply(get).await.body, BAD_REQUEST);
+    send(&mut ws, "4hello").await;
+    assert_eq!(text(&mut ws).await, "4hello");
+}
+
 const MESSAGES: usize = 300;
 const CLIENTS: usize = 40;
 
