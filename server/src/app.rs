@@ -122,7 +122,7 @@ impl Shared {
                 listener,
                 cluster: cluster.node(NodeId::new(&name)),
                 chat: Chat::new(name, parts, config),
-                routes: http::public(&self.readiness, config.cors.as_ref()),
+                routes: http::public(&self.readiness, config.cors.clone()),
                 connections: self.connections.clone(),
                 threads,
             };
