@@ -18,7 +18,7 @@ pub use probes::{Flag, Readiness};
 use crate::metrics::{self, Metrics};
 
 /// What clients may ask: the page, the client bundle, and whether the server lives.
-pub fn public(readiness: &Arc<Readiness>, cors: Option<&Cors>) -> Router {
+pub fn public(readiness: &Arc<Readiness>, cors: Option<Cors>) -> Router {
     assets::router(cors).merge(probes::public(readiness))
 }
 

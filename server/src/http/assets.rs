@@ -1,5 +1,7 @@
 //! The page and the client bundle, as the build put them into the program (`build.rs`).
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -30,10 +32,11 @@ struct Asset {
     etag: &'static str,
 }
 
-pub(super) fn router(cors: Option<&Cors>) -> Router {
+pub(super) fn router(cors: Option<Cors>) -> Router {
+    let cors = cors.map(Arc::new);
     ASSETS.iter().fold(Router::new(), |router, asset| {
-        let cors = cors.filter(|_| asset.is_client_bundle()).cloned();
-        let serve = async move |request: HeaderMap| asset.answer(&request, cors.as_ref());
+        let cors = cors.clone().filter(|_| asset.is_client_bundle());
+        let serve = async move |request: HeaderMap| asset.answer(&request, cors.as_deref());
         router.route(asset.path, get(serve))
     })
 }

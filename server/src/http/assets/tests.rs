@@ -5,7 +5,7 @@ use tower::ServiceExt;
 
 use super::*;
 
-async fn ask(cors: Option<&Cors>, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Bytes) {
+async fn ask(cors: Option<Cors>, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, Bytes) {
     let mut request = Request::get(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
