@@ -91,8 +91,9 @@ async fn upgrade<Io: AsyncRead + AsyncWrite + Unpin>(
     if &*socket.next_text(most).await? != "2probe" {
         return Err(Refused(Some(close_code::NORMAL)));
     }
-    socket.write(Frame::packet("3probe").wire()).await?;
+    // In this order: a client that has the answer may send a GET at once, which must be known as one of the upgrade.
     session.probed();
+    socket.write(Frame::packet("3probe").wire()).await?;
     if &*socket.next_text(most).await? != "5" {
         return Err(Refused(Some(close_code::NORMAL)));
     }

@@ -25,13 +25,14 @@ pub(crate) enum Told {
     Timeout(u32),
 }
 
+type OnOpen = fn(&Arc<Session>);
 type OnMessage = Box<dyn Fn(&Arc<Session>, &Message) -> Flow + Send + Sync>;
 
 /// The upper layer of the tests.
 pub(crate) struct Upper {
     told: Mutex<Vec<(Sid, Told)>>,
     on_message: OnMessage,
-    pub(crate) on_open: Mutex<Option<fn(&Arc<Session>)>>,
+    pub(crate) on_open: Mutex<Option<OnOpen>>,
     pub(crate) refusal: Mutex<Option<Refusal>>,
     pub(crate) admitted: Mutex<Vec<String>>,
 }

@@ -91,63 +91,62 @@ async fn the_path_matches_with_and_without_its_slash() {
     );
 }
 
+const UNKNOWN_SID: &str = "/engine.io/?EIO=4&transport=polling&sid=aaaaaaaaaaaaaaaaaaaa";
+
+const WRONG: [(&str, &str, usize, &str); 13] = [
+    ("GET", "/engine.io/", 0, "Transport unknown"),
+    ("GET", "/engine.io/?EIO=4", 0, "Transport unknown"),
+    (
+        "GET",
+        "/engine.io/?EIO=4&transport=abc",
+        0,
+        "Transport unknown",
+    ),
+    ("GET", UNKNOWN_SID, 1, "Session ID unknown"),
+    ("POST", UNKNOWN_SID, 1, "Session ID unknown"),
+    (
+        "GET",
+        "/engine.io/?EIO=4&transport=polling&sid=x",
+        1,
+        "Session ID unknown",
+    ),
+    ("POST", OPEN, 2, "Bad handshake method"),
+    ("PUT", OPEN, 2, "Bad handshake method"),
+    ("OPTIONS", OPEN, 2, "Bad handshake method"),
+    (
+        "GET",
+        "/engine.io/?EIO=4&transport=websocket",
+        3,
+        "Bad request",
+    ),
+    (
+        "GET",
+        "/engine.io/?transport=polling",
+        5,
+        "Unsupported protocol version",
+    ),
+    (
+        "GET",
+        "/engine.io/?EIO=3&transport=polling",
+        5,
+        "Unsupported protocol version",
+    ),
+    (
+        "GET",
+        "/engine.io/?EIO=abc&transport=polling",
+        5,
+        "Unsupported protocol version",
+    ),
+];
+
 #[tokio::test]
 async fn each_wrong_request_has_its_code() {
     let server = Server::echo(quiet()).await;
-    let unknown_sid = format!("{OPEN}&sid=aaaaaaaaaaaaaaaaaaaa");
-    let rows = [
-        ("GET", "/engine.io/", 0, "Transport unknown"),
-        ("GET", "/engine.io/?EIO=4", 0, "Transport unknown"),
-        (
-            "GET",
-            "/engine.io/?EIO=4&transport=abc",
-            0,
-            "Transport unknown",
-        ),
-        ("GET", &unknown_sid, 1, "Session ID unknown"),
-        ("POST", &unknown_sid, 1, "Session ID unknown"),
-        (
-            "GET",
-            "/engine.io/?EIO=4&transport=polling&sid=x",
-            1,
-            "Session ID unknown",
-        ),
-        ("POST", OPEN, 2, "Bad handshake method"),
-        ("PUT", OPEN, 2, "Bad handshake method"),
-        ("OPTIONS", OPEN, 2, "Bad handshake method"),
-        (
-            "GET",
-            "/engine.io/?EIO=4&transport=websocket",
-            3,
-            "Bad request",
-        ),
-        (
-            "GET",
-            "/engine.io/?transport=polling",
-            5,
-            "Unsupported protocol version",
-        ),
-        (
-            "GET",
-            "/engine.io/?EIO=3&transport=polling",
-            5,
-            "Unsupported protocol version",
-        ),
-        (
-            "GET",
-            "/engine.io/?EIO=abc&transport=polling",
-            5,
-            "Unsupported protocol version",
-        ),
-    ];
-    for (method, path, code, message) in rows {
+    for (method, path, code, message) in WRONG {
         let reply = request(server.address, method, path, "", "").await;
         assert_eq!(reply.status, 400, "{method} {path}");
-        assert_eq!(
-            reply.body,
-            format!(r#"{{"code":{code},"message":"{message}"}}"#),
-            "{method} {path}"
-        );
+        let expected = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+        assert_eq!(reply.body, expected, "{method} {path}");
         assert_eq!(
             reply.header("content-type"),
             Some("application/json"),
