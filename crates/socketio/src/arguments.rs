@@ -254,7 +254,7 @@ mod tests {
                 let again = format!("[{}]", arguments.json());
                 prop_assert!(serde_json::from_str::<Vec<serde_json::Value>>(&again).is_ok(), "{}", again);
             }
-            let _ = Arguments::of_ack(&data, Vec::new());
+            drop(Arguments::of_ack(&data, Vec::new()));
         }
     }
 }

@@ -240,16 +240,15 @@ impl Client {
             .retain(|(name, _)| &**name != namespace);
     }
 
-    fn settle(&self, session: &Session, result: Result<Flow, Ended>) -> Flow {
-        match result {
-            Ok(flow) => flow,
-            Err(Ended::Violation(violation)) => {
+    fn end(&self, session: &Session, ended: &Ended) -> Flow {
+        match ended {
+            Ended::Violation(violation) => {
                 self.io.counters().violations.increment();
                 tracing::debug!(session.id = %session.id(), %violation, "a packet against the protocol closed its connection");
                 session.close(CloseReason::ParseError);
                 Flow::Continue
             }
-            Err(Ended::Forced) => {
+            Ended::Forced => {
                 self.io.counters().violations.increment();
                 session.close(CloseReason::ForcedServerClose);
                 Flow::Continue
@@ -315,7 +314,7 @@ impl Connection for ClientConnection {
             Message::Text(text) => client.on_text(session, &text),
             Message::Binary(bytes) => client.on_attachment(&bytes),
         };
-        client.settle(session, result)
+        result.unwrap_or_else(|ended| client.end(session, &ended))
     }
 
     fn closed(&self, _session: &Arc<Session>, reason: CloseReason) {

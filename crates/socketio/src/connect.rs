@@ -13,7 +13,7 @@ use crate::member::{Held, Member};
 use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
-use crate::recovery::{Claim, Recovered, Wanted};
+use crate::recovery::{Recovered, Wanted};
 use crate::sid::Sid;
 use crate::socket::{Credentials, Socket};
 
@@ -206,10 +206,7 @@ impl Namespace {
 }
 
 fn answer_to(socket: &Socket) -> String {
-    let pid = socket
-        .claim
-        .as_ref()
-        .map(|claim: &Box<Claim>| claim.pid.reveal());
+    let pid = socket.claim.as_ref().map(|claim| claim.pid.reveal());
     match pid {
         Some(pid) => format!(r#"{{"sid":"{}","pid":"{pid}"}}"#, socket.id()),
         None => format!(r#"{{"sid":"{}"}}"#, socket.id()),

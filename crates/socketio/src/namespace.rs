@@ -1,5 +1,6 @@
 //! A namespace on one node: its handlers, its sockets, and its link to the other nodes.
 
+mod lifecycle;
 mod requests;
 
 use std::any::{Any, TypeId};
@@ -18,14 +19,12 @@ use crate::backfill::Backfill;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::event::{EmitError, Event};
-use crate::extract::ConnectContext;
 use crate::handler::{ErasedConnect, ErasedEvent};
 use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
-use crate::member::{After, Ending, Held};
+use crate::member::{After, Held};
 use crate::middleware::Middleware;
-use crate::registry::{CatchUp, Registry};
-use crate::session::StoreError;
-use crate::socket::{DisconnectReason, Socket, SocketRef};
+use crate::registry::Registry;
+use crate::socket::{Socket, SocketRef};
 use crate::window::Window;
 
 /// What all namespaces of a server share.
@@ -236,26 +235,6 @@ impl Namespace {
         self.finish(after);
     }
 
-    /// Does what the registry could not do under its lock.
-    pub(crate) fn finish(&self, after: After) {
-        for (socket, ending) in after {
-            match ending {
-                Ending::Overflow => self.overflow(&socket),
-                Ending::Disconnect { close: true } => {
-                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
-                    let session = socket.session();
-                    session.close_after_flush(
-                        chatcluster_engineio::CloseReason::ForcedServerClose,
-                        FLUSH_DEADLINE,
-                    );
-                }
-                Ending::Disconnect { close: false } => {
-                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
-                }
-            }
-        }
-    }
-
     // --- rooms ---
 
     pub(crate) fn join(&self, socket: &Socket, rooms: &[Room]) {
@@ -277,114 +256,7 @@ impl Namespace {
     pub(crate) fn position_of(&self, socket: &Socket) -> u64 {
         self.registry.lock().position_of(socket.slot(), socket)
     }
-
-    // --- a socket's life ---
-
-    /// Puts a socket to work once it is registered: history if it is new, what was logged since, live; and its handler.
-    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>, start: u64) {
-        self.counters().connects.increment();
-        let backfill = self
-            .setup
-            .read()
-            .backfill
-            .clone()
-            .filter(|_| !socket.recovered());
-        if backfill.is_some() || !self.catch_up(socket) {
-            // Owned by the connection: every wait in it ends with the session.
-            tokio::spawn(self.clone().bring_up(socket.clone(), backfill, start));
-        }
-        let handler = self.setup.read().connect.clone();
-        let Some(handler) = handler else {
-            return;
-        };
-        let reference = SocketRef(socket.clone());
-        match handler.call(&ConnectContext { socket: &reference }) {
-            Ok(work) => socket.start(work),
-            Err(rejection) => {
-                self.counters().events_misshaped.increment();
-                tracing::debug!(socket.id = %socket.id(), error = %rejection, "the connect handler was not called");
-            }
-        }
-    }
-
-    async fn bring_up(
-        self: Arc<Self>,
-        socket: Arc<Socket>,
-        backfill: Option<BackfillSource>,
-        start: u64,
-    ) {
-        if let Some(source) = backfill {
-            source(Backfill::new(SocketRef(socket.clone()), start)).await;
-        }
-        while !self.catch_up(&socket) {
-            socket.session().drained().await;
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// One step of a replay; true when there is nothing more to do.
-    fn catch_up(&self, socket: &Arc<Socket>) -> bool {
-        let mut after = After::new();
-        let progress = self
-            .registry
-            .lock()
-            .catch_up(socket.slot(), socket, &mut after);
-        self.finish(after);
-        match progress {
-            CatchUp::More => false,
-            CatchUp::Live | CatchUp::Gone => true,
-            CatchUp::Gap => {
-                // The client cannot be given what it missed: it must know, so its session ends.
-                self.end_session(socket);
-                true
-            }
-        }
-    }
-
-    /// A client's connection is too slow: it goes, and may recover; a second time soon after ends the session.
-    fn overflow(&self, socket: &Arc<Socket>) {
-        if !socket.is_connected() {
-            return;
-        }
-        self.counters().overflows.increment();
-        let is_second = socket
-            .claim
-            .as_ref()
-            .is_none_or(|claim| claim.note_overflow(now_ms()));
-        tracing::info!(socket.id = %socket.id(), session.ends = is_second, "the send queue of a slow client overflowed");
-        if is_second {
-            self.end_session(socket);
-        } else {
-            socket
-                .session()
-                .close(chatcluster_engineio::CloseReason::TransportError);
-        }
-    }
-
-    /// Ends a session so that it cannot be recovered, and closes the connection so that the client comes back anew.
-    pub(crate) fn end_session(&self, socket: &Arc<Socket>) {
-        if let Some(claim) = &socket.claim {
-            claim.give_up();
-        }
-        socket
-            .session()
-            .close(chatcluster_engineio::CloseReason::TransportError);
-    }
-
-    /// A socket has ended, for whatever reason; does its clean-up once.
-    pub(crate) fn disconnected(&self, socket: &Arc<Socket>, reason: DisconnectReason) {
-        if !socket.end() {
-            return;
-        }
-        // Whoever has the session by now keeps its entry: only this very socket's is removed.
-        let member = self.registry.lock().unregister(socket.slot(), socket);
-        self.release(socket, member.map(|m| m.place()), reason);
-        socket.run_disconnect(reason);
-    }
 }
-
-/// How long a connection that is being closed may take to read what was sent to it before.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long entries matter: a client may stay away for the window, after having been silent for a ping cycle (semantics 6).
 fn recovery_span(config: &Config) -> Duration {
@@ -428,9 +300,4 @@ impl Local for Namespace {
     fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Answer> {
         Box::pin(async move { self.answer_request(request).await })
     }
-}
-
-/// Logs what a session store said where nothing else can be done about it.
-pub(crate) fn log_store_error(socket: &Socket, error: StoreError) {
-    tracing::warn!(socket.id = %socket.id(), %error, "a session could not be written");
 }

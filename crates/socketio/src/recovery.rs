@@ -11,7 +11,7 @@ use crate::adapter::Cast;
 use crate::config::Recovery;
 use crate::counters::NotRecovered;
 use crate::member::{Member, Place};
-use crate::namespace::{Namespace, log_store_error};
+use crate::namespace::Namespace;
 use crate::offset::Offset;
 use crate::session::{Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
@@ -327,4 +327,9 @@ fn not_recovered(error: StoreError) -> NotRecovered {
         StoreError::Fenced => NotRecovered::Fenced,
         StoreError::Unreachable => NotRecovered::TimedOut,
     }
+}
+
+/// Logs what a session store said where nothing else can be done about it.
+fn log_store_error(socket: &Socket, error: StoreError) {
+    tracing::warn!(socket.id = %socket.id(), %error, "a session could not be written");
 }

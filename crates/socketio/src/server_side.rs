@@ -58,7 +58,7 @@ impl Namespace {
         for (node, answer) in asked.answers {
             match answer {
                 Answer::ServerSide(Some(arguments)) => {
-                    drop(answers.answers.insert(node, arguments))
+                    drop(answers.answers.insert(node, arguments));
                 }
                 _ => answers.missing.push(node),
             }

@@ -1,10 +1,12 @@
 //! One client in one namespace: its id, handlers, rooms, data, and what it is sent.
 
+mod disconnect_reason;
+mod handlers;
 pub(crate) mod inbox;
+mod sending;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,15 +16,12 @@ use chatcluster_engineio::{CloseReason, Handshake, Session, TransportKind};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use crate::ack::{self, AckError};
 use crate::arguments::{Arguments, Error};
-use crate::broadcast::{Broadcast, Rooms};
-use crate::event::{EmitError, Event, text_frame};
+use crate::broadcast::Rooms;
+use crate::event::{EmitError, text_frame};
 use crate::extensions::Extensions;
-use crate::handler::{ErasedEvent, EventHandler, OnDisconnect, erase_event};
 use crate::member::Held;
 use crate::namespace::Namespace;
 use crate::packet::{Kind, encode};
@@ -30,10 +29,10 @@ use crate::recovery::Claim;
 use crate::registry::Slot;
 use crate::sid::Sid;
 
+pub use disconnect_reason::DisconnectReason;
+use handlers::Listeners;
 use inbox::Inbox;
 
-/// Acknowledgements that a client may owe; more are refused.
-const MAX_PENDING_ACKS: usize = 1 << 16;
 /// Not (or no longer) in the registry.
 const NO_SLOT: Slot = Slot::MAX;
 
@@ -57,37 +56,6 @@ impl fmt::Debug for SocketRef {
     }
 }
 
-/// Why a socket was disconnected; the text forms are Socket.IO's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DisconnectReason {
-    /// The connection ended; the client may come back and recover its session.
-    Connection(CloseReason),
-    /// The client left the namespace for good.
-    ClientNamespaceDisconnect,
-    /// The server disconnected it for good.
-    ServerNamespaceDisconnect,
-}
-
-impl DisconnectReason {
-    /// The reason in Socket.IO's words.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connection(reason) => reason.as_str(),
-            Self::ClientNamespaceDisconnect => "client namespace disconnect",
-            Self::ServerNamespaceDisconnect => "server namespace disconnect",
-        }
-    }
-
-    /// True if the session is kept for the recovery window.
-    pub(crate) fn is_recoverable(self) -> bool {
-        match self {
-            Self::Connection(reason) => reason != CloseReason::ParseError,
-            Self::ClientNamespaceDisconnect | Self::ServerNamespaceDisconnect => false,
-        }
-    }
-}
-
 /// One client in one namespace. Handlers get it as [`SocketRef`].
 pub struct Socket {
     id: Sid,
@@ -105,14 +73,6 @@ pub struct Socket {
     acks: Mutex<HashMap<u64, oneshot::Sender<Arguments>>>,
     inbox: Mutex<Inbox>,
     extensions: Extensions,
-}
-
-#[derive(Default)]
-struct Listeners {
-    /// Few per socket: a list is smaller than a map, and as fast.
-    events: SmallVec<[(Box<str>, Arc<dyn ErasedEvent>); 2]>,
-    any: Vec<Arc<dyn ErasedEvent>>,
-    disconnect: Option<OnDisconnect>,
 }
 
 /// What a connect has found out before there is a socket.
@@ -267,57 +227,6 @@ impl Socket {
         Ok(())
     }
 
-    // --- handlers ---
-
-    /// Handles an event. A second handler for the same event replaces the first.
-    ///
-    /// Handlers of one socket run one at a time, in the order in which the events came; while one waits, acknowledgements
-    /// still arrive, so it may wait for its own client's.
-    pub fn on<A: 'static>(&self, event: &str, handler: impl EventHandler<A>) {
-        let handler = erase_event(handler);
-        let mut listeners = self.listeners.lock();
-        match listeners
-            .events
-            .iter_mut()
-            .find(|(name, _)| &**name == event)
-        {
-            Some(entry) => entry.1 = handler,
-            None => listeners.events.push((event.into(), handler)),
-        }
-    }
-
-    /// Stops handling an event.
-    pub fn off(&self, event: &str) {
-        self.listeners
-            .lock()
-            .events
-            .retain(|(name, _)| &**name != event);
-    }
-
-    /// Handles every event, before the event's own handler.
-    pub fn on_any<A: 'static>(&self, handler: impl EventHandler<A>) {
-        self.listeners.lock().any.push(erase_event(handler));
-    }
-
-    /// Called once when the socket is disconnected.
-    pub fn on_disconnect<F, Fut>(&self, handler: F)
-    where
-        F: FnOnce(SocketRef, DisconnectReason) -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        let handler: OnDisconnect =
-            Box::new(move |socket, reason| Box::pin(handler(socket, reason)));
-        self.listeners.lock().disconnect = Some(handler);
-    }
-
-    fn handlers_of(&self, event: &str) -> SmallVec<[Arc<dyn ErasedEvent>; 2]> {
-        let listeners = self.listeners.lock();
-        let own = listeners.events.iter().find(|(name, _)| &**name == event);
-        let own = own.map(|(_, handler)| handler.clone());
-        let handler = own.or_else(|| self.namespace.handler_of(event));
-        listeners.any.iter().cloned().chain(handler).collect()
-    }
-
     // --- rooms ---
 
     /// Joins rooms. Resolves when the session record with it is stored: from then on whatever happens to this node,
@@ -337,168 +246,6 @@ impl Socket {
     #[must_use]
     pub fn rooms(&self) -> Vec<Arc<str>> {
         self.namespace.rooms_of(self)
-    }
-
-    // --- sending ---
-
-    /// Emits to this client, through the log: a client that recovers gets it too.
-    ///
-    /// # Errors
-    /// [`EmitError`]; the event was then not sent.
-    pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
-        self.emit_event(Event::new(event, data)?)
-    }
-
-    /// As [`Socket::emit`], with an event made before.
-    ///
-    /// # Errors
-    /// As [`Socket::emit`].
-    pub fn emit_event(&self, event: Event) -> Result<(), EmitError> {
-        self.namespace.unicast(self, event)
-    }
-
-    /// Emits to this client only as long as it is connected: the event is not logged and not recovered.
-    /// For what the client can ask for again, such as pages of history.
-    ///
-    /// # Errors
-    /// [`EmitError`]; the event was then not sent.
-    pub fn emit_unlogged<T: Serialize + ?Sized>(
-        &self,
-        event: &str,
-        data: &T,
-    ) -> Result<(), EmitError> {
-        self.send_unlogged(Event::new(event, data)?)
-    }
-
-    /// As [`Socket::emit_unlogged`], with an event made before.
-    ///
-    /// # Errors
-    /// As [`Socket::emit_unlogged`].
-    pub fn send_unlogged(&self, event: Event) -> Result<(), EmitError> {
-        if !self.is_connected() {
-            return Err(EmitError::Closed);
-        }
-        self.namespace
-            .send_to(self, Held::Event { event, id: None });
-        Ok(())
-    }
-
-    /// Emits and waits for the client's acknowledgement, read as `R`. Not logged: an acknowledgement in flight does not
-    /// survive a reconnect.
-    ///
-    /// # Errors
-    /// [`AckError`].
-    pub async fn emit_with_ack<T, R>(
-        &self,
-        event: &str,
-        data: &T,
-        timeout: Duration,
-    ) -> Result<R, AckError>
-    where
-        T: Serialize + ?Sized,
-        R: DeserializeOwned,
-    {
-        let answer = self.ask_arguments(event, data, timeout).await?;
-        answer.read().map_err(AckError::Misshaped)
-    }
-
-    /// As [`Socket::emit_with_ack`], with the answer unread.
-    ///
-    /// # Errors
-    /// [`AckError`].
-    pub async fn ask_arguments<T>(
-        &self,
-        event: &str,
-        data: &T,
-        timeout: Duration,
-    ) -> Result<Arguments, AckError>
-    where
-        T: Serialize + ?Sized,
-    {
-        let event = Event::new(event, data).map_err(AckError::Emit)?;
-        let (id, answer) = self.ask(event).map_err(AckError::Emit)?;
-        let answer = ack::wait(answer, timeout).await;
-        self.forget_ack(id);
-        answer
-    }
-
-    /// Emits with an acknowledgement id; the answer comes through the channel.
-    pub(crate) fn ask(
-        &self,
-        event: Event,
-    ) -> Result<(u64, oneshot::Receiver<Arguments>), EmitError> {
-        let id = self.namespace.next_ack_id();
-        let (sender, answer) = oneshot::channel();
-        {
-            let mut acks = self.acks.lock();
-            if !self.is_connected() {
-                return Err(EmitError::Closed);
-            }
-            if acks.len() >= MAX_PENDING_ACKS {
-                return Err(EmitError::QueueFull);
-            }
-            acks.insert(id, sender);
-        }
-        self.namespace.send_to(
-            self,
-            Held::Event {
-                event,
-                id: Some(id),
-            },
-        );
-        Ok((id, answer))
-    }
-
-    /// Forgets an acknowledgement that nobody waits for any more.
-    pub(crate) fn forget_ack(&self, id: u64) {
-        self.acks.lock().remove(&id);
-    }
-
-    pub(crate) fn on_ack(&self, id: u64, arguments: Arguments) {
-        let Some(waiting) = self.acks.lock().remove(&id) else {
-            return;
-        };
-        // Whoever waited may have given up just now.
-        let _late = waiting.send(arguments);
-    }
-
-    /// Resolves when little is queued for this client, or it has gone: the pace for sending much.
-    pub async fn drained(&self) {
-        self.session.drained().await;
-    }
-
-    /// To everybody in these rooms but this socket.
-    #[must_use]
-    pub fn to(&self, rooms: impl Rooms) -> Broadcast {
-        self.broadcast().to(rooms)
-    }
-
-    /// To everybody in these rooms, this socket too if it is in one (Socket.IO's `in`).
-    #[must_use]
-    pub fn within(&self, rooms: impl Rooms) -> Broadcast {
-        Broadcast::new(self.namespace.clone()).to(rooms)
-    }
-
-    /// To everybody but this socket and those in these rooms.
-    #[must_use]
-    pub fn except(&self, rooms: impl Rooms) -> Broadcast {
-        self.broadcast().except(rooms)
-    }
-
-    /// To everybody in the namespace but this socket.
-    #[must_use]
-    pub fn broadcast(&self) -> Broadcast {
-        Broadcast::new(self.namespace.clone()).except(self.id.to_string())
-    }
-
-    /// To this client, if it can be written to at once; else not at all.
-    #[must_use]
-    pub fn volatile(&self) -> Broadcast {
-        self.own_room().local().volatile()
-    }
-
-    fn own_room(&self) -> Broadcast {
-        Broadcast::new(self.namespace.clone()).to(self.id.to_string())
     }
 
     /// The log position up to which this client has been sent everything it is entitled to.
@@ -538,13 +285,5 @@ impl Socket {
             self.acks.lock().clear();
         }
         ended
-    }
-
-    pub(crate) fn take_disconnect_handler(&self) -> Option<OnDisconnect> {
-        let mut listeners = self.listeners.lock();
-        // Handlers hold clones of what they captured, often this socket: they must go with it.
-        listeners.events.clear();
-        listeners.any.clear();
-        listeners.disconnect.take()
     }
 }

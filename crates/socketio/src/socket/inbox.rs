@@ -53,7 +53,7 @@ impl Socket {
             }
             inbox.is_busy = true;
         }
-        let work = self.handle(job);
+        let work = self.handle(&job);
         self.run(work);
         Flow::Continue
     }
@@ -71,7 +71,7 @@ impl Socket {
                 Poll::Ready(Ok(())) => {}
             }
             match self.next_job() {
-                Some(job) => work = self.handle(job),
+                Some(job) => work = self.handle(&job),
                 None => return,
             }
         }
@@ -96,7 +96,7 @@ impl Socket {
         job
     }
 
-    fn handle(self: &Arc<Self>, job: Job) -> Work {
+    fn handle(self: &Arc<Self>, job: &Job) -> Work {
         self.namespace.counters().events_in.increment();
         let handlers = self.handlers_of(&job.name);
         if handlers.is_empty() {
@@ -158,7 +158,7 @@ async fn work_off(socket: Arc<Socket>, mut work: Work) {
             socket.on_panic();
         }
         match socket.next_job() {
-            Some(job) => work = socket.handle(job),
+            Some(job) => work = socket.handle(&job),
             None => return,
         }
     }

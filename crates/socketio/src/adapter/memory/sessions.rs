@@ -1,20 +1,18 @@
 //! Sessions of one process, in a map; expired ones are dropped as others come and go.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::session::{Record, Revision, Sessions, StoreError};
 use crate::sid::SessionKey;
 
 #[derive(Default)]
-pub(super) struct MemorySessions {
-    state: Mutex<State>,
-}
+pub(super) struct MemorySessions(Mutex<State>);
 
+/// The map, with the time given from outside.
 #[derive(Default)]
 struct State {
     sessions: HashMap<SessionKey, Stored>,
@@ -30,9 +28,60 @@ struct Stored {
 }
 
 impl State {
-    fn next_revision(&mut self) -> Revision {
+    fn put(&mut self, key: SessionKey, record: Record) -> Revision {
         self.last_revision += 1;
+        let stored = Stored {
+            record,
+            revision: self.last_revision,
+            expires_at: None,
+        };
+        self.sessions.insert(key, stored);
         self.last_revision
+    }
+
+    fn get(&self, key: SessionKey) -> Result<(Record, Revision), StoreError> {
+        let stored = self.sessions.get(&key).ok_or(StoreError::Gone)?;
+        Ok((stored.record.clone(), stored.revision))
+    }
+
+    fn update(
+        &mut self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+    ) -> Result<Revision, StoreError> {
+        self.owned(key, expected)?;
+        Ok(self.put(key, record))
+    }
+
+    fn expire(
+        &mut self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+        at: Instant,
+    ) -> Result<(), StoreError> {
+        let stored = self.owned(key, expected)?;
+        stored.record = record;
+        stored.expires_at = Some(at);
+        self.expiries.push_back((at, key));
+        Ok(())
+    }
+
+    fn remove(&mut self, key: SessionKey, expected: Revision) -> Result<(), StoreError> {
+        self.owned(key, expected)?;
+        self.sessions.remove(&key);
+        Ok(())
+    }
+
+    /// The session if it is alive and its revision is still the expected one.
+    fn owned(&mut self, key: SessionKey, expected: Revision) -> Result<&mut Stored, StoreError> {
+        let stored = self.sessions.get_mut(&key).ok_or(StoreError::Gone)?;
+        if stored.revision == expected {
+            Ok(stored)
+        } else {
+            Err(StoreError::Fenced)
+        }
     }
 
     fn sweep(&mut self, now: Instant) {
@@ -47,16 +96,14 @@ impl State {
             }
         }
     }
+}
 
-    /// The session if it is alive and its revision is still the expected one.
-    fn owned(&mut self, key: SessionKey, expected: Revision) -> Result<&mut Stored, StoreError> {
-        self.sweep(Instant::now());
-        let stored = self.sessions.get_mut(&key).ok_or(StoreError::Gone)?;
-        if stored.revision == expected {
-            Ok(stored)
-        } else {
-            Err(StoreError::Fenced)
-        }
+impl MemorySessions {
+    /// Does one thing to the sessions that are alive now.
+    fn at_once<T: Send + 'static>(&self, act: impl FnOnce(&mut State) -> T) -> BoxFuture<'_, T> {
+        let mut state = self.0.lock();
+        state.sweep(Instant::now());
+        Box::pin(ready(act(&mut state)))
     }
 }
 
@@ -66,26 +113,11 @@ impl Sessions for MemorySessions {
         key: SessionKey,
         record: Record,
     ) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        let mut state = self.state.lock();
-        state.sweep(Instant::now());
-        let revision = state.next_revision();
-        let stored = Stored {
-            record,
-            revision,
-            expires_at: None,
-        };
-        state.sessions.insert(key, stored);
-        Box::pin(ready(Ok(revision)))
+        self.at_once(|state| Ok(state.put(key, record)))
     }
 
     fn get(&self, key: SessionKey) -> BoxFuture<'_, Result<(Record, Revision), StoreError>> {
-        let mut state = self.state.lock();
-        state.sweep(Instant::now());
-        let found = state
-            .sessions
-            .get(&key)
-            .map(|s| (s.record.clone(), s.revision));
-        Box::pin(ready(found.ok_or(StoreError::Gone)))
+        self.at_once(|state| state.get(key))
     }
 
     fn update(
@@ -94,17 +126,7 @@ impl Sessions for MemorySessions {
         expected: Revision,
         record: Record,
     ) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        let mut state = self.state.lock();
-        let revision = state.next_revision();
-        let updated = state.owned(key, expected).map(|stored| {
-            *stored = Stored {
-                record,
-                revision,
-                expires_at: None,
-            };
-            revision
-        });
-        Box::pin(ready(updated))
+        self.at_once(|state| state.update(key, expected, record))
     }
 
     fn expire(
@@ -114,25 +136,11 @@ impl Sessions for MemorySessions {
         record: Record,
         window: Duration,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        let mut state = self.state.lock();
-        let at = Instant::now() + window;
-        let expired = state.owned(key, expected).map(|stored| {
-            stored.record = record;
-            stored.expires_at = Some(at);
-        });
-        if expired.is_ok() {
-            state.expiries.push_back((at, key));
-        }
-        Box::pin(ready(expired))
+        self.at_once(|state| state.expire(key, expected, record, Instant::now() + window))
     }
 
     fn remove(&self, key: SessionKey, expected: Revision) -> BoxFuture<'_, Result<(), StoreError>> {
-        let mut state = self.state.lock();
-        let owned = state.owned(key, expected).map(|_| ());
-        if owned.is_ok() {
-            state.sessions.remove(&key);
-        }
-        Box::pin(ready(owned))
+        self.at_once(|state| state.remove(key, expected))
     }
 }
 
@@ -155,40 +163,37 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_stale_owner_is_fenced() {
-        let sessions = MemorySessions::default();
+    #[test]
+    fn a_stale_owner_is_fenced() {
+        let mut state = State::default();
         let key = Pid::random().key();
-        let first = sessions.create(key, record()).await.unwrap();
-        let second = sessions.update(key, first, record()).await.unwrap();
+        let first = state.put(key, record());
+        let second = state.update(key, first, record()).unwrap();
+        assert_eq!(state.update(key, first, record()), Err(StoreError::Fenced));
+        assert_eq!(state.remove(key, first), Err(StoreError::Fenced));
         assert_eq!(
-            sessions.update(key, first, record()).await,
+            state.expire(key, first, record(), Instant::now()),
             Err(StoreError::Fenced)
         );
-        assert_eq!(sessions.remove(key, first).await, Err(StoreError::Fenced));
-        assert_eq!(
-            sessions.expire(key, first, record(), Duration::ZERO).await,
-            Err(StoreError::Fenced)
-        );
-        assert!(sessions.remove(key, second).await.is_ok());
+        assert!(state.remove(key, second).is_ok());
+        assert_eq!(state.remove(key, second), Err(StoreError::Gone));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_session_is_gone_after_the_window_unless_it_was_taken_over() {
-        let sessions = MemorySessions::default();
+    #[test]
+    fn a_session_is_gone_after_the_window_unless_it_was_taken_over() {
+        let mut state = State::default();
         let (left, taken) = (Pid::random().key(), Pid::random().key());
+        let end = Instant::now() + Duration::from_secs(10);
         for key in [left, taken] {
-            let revision = sessions.create(key, record()).await.unwrap();
-            sessions
-                .expire(key, revision, record(), Duration::from_secs(10))
-                .await
-                .unwrap();
+            let revision = state.put(key, record());
+            state.expire(key, revision, record(), end).unwrap();
         }
-        let (_, revision) = sessions.get(taken).await.unwrap();
-        sessions.update(taken, revision, record()).await.unwrap();
-        tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(sessions.get(left).await.is_err());
-        assert!(sessions.get(taken).await.is_ok());
-        assert_eq!(sessions.state.lock().sessions.len(), 1);
+        let (_, revision) = state.get(taken).unwrap();
+        state.update(taken, revision, record()).unwrap();
+        state.sweep(end + Duration::from_secs(1));
+        assert!(state.get(left).is_err());
+        assert!(state.get(taken).is_ok());
+        assert_eq!(state.sessions.len(), 1);
+        assert!(state.expiries.is_empty());
     }
 }

@@ -1,0 +1,133 @@
+//! A socket's life in its namespace: brought up, live, too slow, gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chatcluster_engineio::CloseReason;
+
+use super::{BackfillSource, Namespace, now_ms};
+use crate::backfill::Backfill;
+use crate::extract::ConnectContext;
+use crate::member::{After, Ending};
+use crate::registry::CatchUp;
+use crate::socket::{DisconnectReason, Socket, SocketRef};
+
+/// How long a connection that is being closed may take to read what was sent to it before.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Namespace {
+    /// Puts a socket to work once it is registered: history if it is new, what was logged since, live; and its handler.
+    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>, start: u64) {
+        self.counters().connects.increment();
+        let backfill = self
+            .setup
+            .read()
+            .backfill
+            .clone()
+            .filter(|_| !socket.recovered());
+        if backfill.is_some() || !self.catch_up(socket) {
+            // Owned by the connection: every wait in it ends with the session.
+            tokio::spawn(self.clone().bring_up(socket.clone(), backfill, start));
+        }
+        let handler = self.setup.read().connect.clone();
+        let Some(handler) = handler else {
+            return;
+        };
+        let reference = SocketRef(socket.clone());
+        match handler.call(&ConnectContext { socket: &reference }) {
+            Ok(work) => socket.start(work),
+            Err(rejection) => {
+                self.counters().events_misshaped.increment();
+                tracing::debug!(socket.id = %socket.id(), error = %rejection, "the connect handler was not called");
+            }
+        }
+    }
+
+    async fn bring_up(
+        self: Arc<Self>,
+        socket: Arc<Socket>,
+        backfill: Option<BackfillSource>,
+        start: u64,
+    ) {
+        if let Some(source) = backfill {
+            source(Backfill::new(SocketRef(socket.clone()), start)).await;
+        }
+        while !self.catch_up(&socket) {
+            socket.session().drained().await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// One step of a replay; true when there is nothing more to do.
+    fn catch_up(&self, socket: &Arc<Socket>) -> bool {
+        let mut after = After::new();
+        let progress = self
+            .registry
+            .lock()
+            .catch_up(socket.slot(), socket, &mut after);
+        self.finish(after);
+        match progress {
+            CatchUp::More => false,
+            CatchUp::Live | CatchUp::Gone => true,
+            CatchUp::Gap => {
+                // The client cannot be given what it missed: it must know, so its session ends.
+                self.end_session(socket);
+                true
+            }
+        }
+    }
+
+    /// A client's connection is too slow: it goes, and may recover; a second time soon after ends the session.
+    fn overflow(&self, socket: &Arc<Socket>) {
+        if !socket.is_connected() {
+            return;
+        }
+        self.counters().overflows.increment();
+        let is_second = socket
+            .claim
+            .as_ref()
+            .is_none_or(|claim| claim.note_overflow(now_ms()));
+        tracing::info!(socket.id = %socket.id(), session.ends = is_second, "the send queue of a slow client overflowed");
+        if is_second {
+            self.end_session(socket);
+        } else {
+            socket.session().close(CloseReason::TransportError);
+        }
+    }
+
+    /// Ends a session so that it cannot be recovered, and closes the connection so that the client comes back anew.
+    pub(crate) fn end_session(&self, socket: &Arc<Socket>) {
+        if let Some(claim) = &socket.claim {
+            claim.give_up();
+        }
+        socket.session().close(CloseReason::TransportError);
+    }
+
+    /// A socket has ended, for whatever reason; does its clean-up once.
+    pub(crate) fn disconnected(&self, socket: &Arc<Socket>, reason: DisconnectReason) {
+        if !socket.end() {
+            return;
+        }
+        // Whoever has the session by now keeps its entry: only this very socket's is removed.
+        let member = self.registry.lock().unregister(socket.slot(), socket);
+        self.release(socket, member.map(|m| m.place()), reason);
+        socket.run_disconnect(reason);
+    }
+
+    /// Does what the registry could not do under its lock.
+    pub(crate) fn finish(&self, after: After) {
+        for (socket, ending) in after {
+            match ending {
+                Ending::Overflow => self.overflow(&socket),
+                Ending::Disconnect { close: true } => {
+                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
+                    let session = socket.session();
+                    session.close_after_flush(CloseReason::ForcedServerClose, FLUSH_DEADLINE);
+                }
+                Ending::Disconnect { close: false } => {
+                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
+                }
+            }
+        }
+    }
+}
