@@ -166,10 +166,7 @@ fn take_namespace<'a>(rest: &mut &'a str) -> &'a str {
     }
     let (namespace, tail) = rest.split_once(',').unwrap_or((rest, ""));
     *rest = tail;
-    // Clients of the 2.x line appended the query here; the reference drops it too.
     namespace
-        .split_once('?')
-        .map_or(namespace, |(path, _)| path)
 }
 
 fn take_id(rest: &mut &str) -> Result<Option<u64>, Violation> {
