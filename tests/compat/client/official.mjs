@@ -46,13 +46,15 @@ export class Clients {
    */
   cut(socket, how) {
     const engine = socket.io.engine;
-    if (how === "polite") return void engine.close();
+    // During an upgrade engine.close() only closes later, in the turn in which packets arrive: no network does that,
+    // and the client then keeps those packets and shows them twice. Such a cut is made hard.
+    if (how === "polite" && !engine.upgrading) return void engine.close();
     const transport = engine.transport;
     const { ws } = transport;
     transport.doClose = () => {};
     engine._onClose("transport close");
-    if (how === "hard") abandon(transport, ws);
-    else this.#abandoned.push([transport, ws]);
+    if (how === "silent") this.#abandoned.push([transport, ws]);
+    else abandon(transport, ws);
   }
 
   /** The connections left by silent cuts end now: the server notices them late. */

@@ -18,7 +18,7 @@ class Member {
     this.index = index;
     this.urls = urls;
     this.node = index % urls.length;
-    this.mode = index % 10 === 0 ? "polling" : index % 10 === 1 ? "upgrade" : "websocket";
+    this.mode = process.env.RECOVERY_MODE ?? (index % 10 === 0 ? "polling" : index % 10 === 1 ? "upgrade" : "websocket");
     // half return to the same node, half to any other
     this.roams = index % 2 === 0;
   }

@@ -1,5 +1,5 @@
 // Many clients, cut at random while messages flow: all are recovered, nothing is lost, nothing doubled.
-// RECOVERY_CLIENTS, RECOVERY_SECONDS, RECOVERY_RATE, RECOVERY_WORKERS make a shorter or longer form.
+// RECOVERY_CLIENTS, _SECONDS, _RATE, _WORKERS, _CUT_EVERY_MS make a shorter or longer form, RECOVERY_MODE uses one of MODES only.
 import assert from "node:assert/strict";
 import { fork } from "node:child_process";
 import { describe, it } from "node:test";
@@ -12,7 +12,7 @@ const CLIENTS = number("RECOVERY_CLIENTS", 1_000);
 const SECONDS = number("RECOVERY_SECONDS", 20);
 const RATE = number("RECOVERY_RATE", 20);
 const WORKERS = number("RECOVERY_WORKERS", 4);
-const CUT_EVERY = 6_000;
+const CUT_EVERY = number("RECOVERY_CUT_EVERY_MS", 6_000);
 
 class Worker {
   #child = fork(new URL("./recovery-worker.mjs", import.meta.url));
