@@ -8,6 +8,7 @@ mod closing;
 mod heartbeat;
 mod polling;
 mod queue;
+mod reading;
 mod upgrade;
 mod writing;
 
@@ -20,14 +21,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::accept::{Connection, Flow};
+use crate::accept::Connection;
 use crate::clock::Micros;
 use crate::close_reason::CloseReason;
 use crate::counters::Counters;
 use crate::engine::Shared;
 use crate::frame::Frame;
 use crate::handshake::Handshake;
-use crate::packet::Packet;
 use crate::sid::Sid;
 use crate::wheel::Task;
 
@@ -36,6 +36,7 @@ pub(crate) use heartbeat::Spans;
 use heartbeat::{Beat, Heartbeat};
 pub(crate) use polling::{PollError, PostGuard};
 pub(crate) use queue::SendQueue;
+pub(crate) use reading::Received;
 pub(crate) use writing::Batch;
 
 /// Below this the queue of a WebSocket counts as writable.
@@ -117,14 +118,6 @@ struct State {
     is_blocked: bool,
     /// The client itself closed, by a packet.
     is_closed_by_packet: bool,
-}
-
-/// What follows from a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Received {
-    Continue,
-    Paused,
-    Close(Ending),
 }
 
 impl Session {
@@ -246,21 +239,6 @@ impl Session {
             .await;
     }
 
-    /// Goes on reading after [`Flow::Pause`].
-    pub fn resume(&self) {
-        let mut state = self.state.lock();
-        match self.flow.load(Ordering::Acquire) {
-            flow::READING => self.flow.store(flow::RESUMED, Ordering::Release),
-            flow::PAUSED => {
-                self.flow.store(flow::READING, Ordering::Release);
-                let wakers = state.take_wakers();
-                drop(state);
-                wake_all(wakers);
-            }
-            _ => {}
-        }
-    }
-
     /// Whether the session is closed; [`Connection::closed`] may still be about to be called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -282,64 +260,8 @@ impl Session {
         &self.shared.counters
     }
 
-    pub(crate) fn is_paused(&self) -> bool {
-        self.flow.load(Ordering::Acquire) == flow::PAUSED
-    }
-
     pub(crate) fn connection(&self) -> Option<Arc<dyn Connection>> {
         self.state.lock().connection.clone()
-    }
-
-    /// Acts on one packet. Only for the holder of the reader token.
-    pub(crate) fn receive(
-        self: &Arc<Self>,
-        packet: Packet,
-        connection: &Arc<dyn Connection>,
-    ) -> Received {
-        match packet {
-            Packet::Message(message) => {
-                self.forget_resume();
-                match connection.message(self, message) {
-                    Flow::Continue => Received::Continue,
-                    Flow::Pause => self.pause(),
-                }
-            }
-            Packet::Pong => {
-                self.state.lock().heartbeat.pong(self.shared.clock.now());
-                Received::Continue
-            }
-            Packet::Ping => Received::Close(Ending::of(CloseReason::TransportError)),
-            Packet::Close => Received::Close(Ending::by_packet()),
-            Packet::Ignored => Received::Continue,
-        }
-    }
-
-    /// A resume from before a message must not undo the pause that this message may ask for.
-    fn forget_resume(&self) {
-        if self.flow.load(Ordering::Acquire) == flow::RESUMED {
-            let _state = self.state.lock();
-            if self.flow.load(Ordering::Acquire) == flow::RESUMED {
-                self.flow.store(flow::READING, Ordering::Release);
-            }
-        }
-    }
-
-    fn pause(&self) -> Received {
-        let mut state = self.state.lock();
-        match self.flow.load(Ordering::Acquire) {
-            flow::READING => {
-                self.flow.store(flow::PAUSED, Ordering::Release);
-                state.heartbeat.paused();
-                drop(state);
-                self.counters().pauses.increment();
-                Received::Paused
-            }
-            flow::RESUMED => {
-                self.flow.store(flow::READING, Ordering::Release);
-                Received::Continue
-            }
-            _ => Received::Continue,
-        }
     }
 
     /// Looks after the heartbeat; says when to look again.

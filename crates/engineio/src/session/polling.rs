@@ -158,13 +158,11 @@ impl Drop for GetGuard {
         if self.is_answered {
             return;
         }
-        let mut state = self.session.state.lock();
-        state.has_get = false;
-        let is_carrier = state.transport == TransportKind::Polling;
-        drop(state);
-        if is_carrier {
+        // `has_get` stays until the session has ended, so that no other GET slips in between.
+        if self.session.transport() == TransportKind::Polling {
             self.session.end(Ending::of(CloseReason::TransportError));
         }
+        self.session.state.lock().has_get = false;
     }
 }
 
