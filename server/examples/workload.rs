@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chatcluster_engineio::serve;
 use chatcluster_socketio::adapter::memory::Memory;
-use chatcluster_socketio::{AckSender, Arguments, Config, Data, Event, NodeId, Recovery, SocketIo, SocketRef};
+use chatcluster_socketio::{
+    AckSender, Arguments, Config, Data, Event, NodeId, Recovery, SocketIo, SocketRef,
+};
 use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -30,7 +32,9 @@ fn main() -> anyhow::Result<()> {
         threads.push(start(index, listener, &cluster, stopped.clone()));
     }
     println!("READY");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         signal(SignalKind::terminate())?.recv().await;
         anyhow::Ok(())
@@ -46,19 +50,37 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn number(name: &str, default: u16) -> anyhow::Result<u16> {
-    std::env::var(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("{name}: a number is expected")))
+    std::env::var(name).map_or(Ok(default), |text| {
+        text.parse()
+            .with_context(|| format!("{name}: a number is expected"))
+    })
 }
 
-fn start(index: u16, listener: TcpListener, cluster: &Memory, mut stopped: watch::Receiver<bool>) -> JoinHandle<anyhow::Result<()>> {
+fn start(
+    index: u16,
+    listener: TcpListener,
+    cluster: &Memory,
+    mut stopped: watch::Receiver<bool>,
+) -> JoinHandle<anyhow::Result<()>> {
     let cluster = cluster.node(NodeId::new(&index.to_string()));
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async move {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let recovery = std::env::var("RECOVERY").is_ok_and(|on| on == "1").then(Recovery::default);
-            let config = Config { recovery, ..Config::default() };
-            let io = SocketIo::builder().config(config).cluster(cluster).build()?;
+            let recovery = std::env::var("RECOVERY")
+                .is_ok_and(|on| on == "1")
+                .then(Recovery::default);
+            let config = Config {
+                recovery,
+                ..Config::default()
+            };
+            let io = SocketIo::builder()
+                .config(config)
+                .cluster(cluster)
+                .build()?;
             set_up(&io);
             let closing = io.clone();
             let stop = async move {
