@@ -138,7 +138,10 @@ impl Shared {
         let servers: Vec<_> = nodes.iter().map(|node| node.io.clone()).collect();
         self.metrics.add_samples(move || {
             let engines: Vec<_> = servers.iter().map(|io| io.engine().counters()).collect();
-            let layers: Vec<_> = servers.iter().map(chatcluster_socketio::SocketIo::counters).collect();
+            let layers: Vec<_> = servers
+                .iter()
+                .map(chatcluster_socketio::SocketIo::counters)
+                .collect();
             let mut samples = sockets::engine_samples(&engines);
             samples.extend(sockets::socket_samples(&layers));
             samples
