@@ -58,6 +58,8 @@ pub(crate) async fn post<B: Body>(
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/octet-stream"))
     {
+        // As the reference: a client that sends such a body does not speak this protocol version.
+        session.end(Ending::of(CloseReason::TransportError));
         return Err(Rejection::BadRequest);
     }
     let shared = session.shared();

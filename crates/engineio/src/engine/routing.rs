@@ -70,6 +70,13 @@ async fn route<B: Body>(
     let query = request.uri().query().unwrap_or_default();
     let transport = transport(shared, query)?;
     let sid = query::first(query, "sid").map(|sid| Sid::parse(&sid));
+    if matches!(sid, Some(Some(sid)) if shared.registry.get(&sid).is_some()) {
+        // A session keeps the protocol version that it began with.
+        let version = query::first(query, "EIO");
+        if version.is_some_and(|version| version != "4") {
+            return Err(Rejection::BadRequest);
+        }
+    }
     match (sid, is_websocket) {
         (Some(sid), true) => upgrade(shared, request, sid, transport),
         (Some(sid), false) => poll(shared, request, sid, transport).await,

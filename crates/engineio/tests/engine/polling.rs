@@ -119,15 +119,25 @@ async fn a_body_beyond_max_payload_gets_413_and_the_session_goes_on() {
 async fn other_kinds_and_methods_are_bad_requests() {
     let server = Server::echo(quiet()).await;
     let poller = Poller::open(server.address).await;
-    let kind = "Content-Type: application/octet-stream\r\n";
-    let reply = request(server.address, "POST", &poller.path(), kind, "4a").await;
-    assert_eq!((reply.status, reply.body.as_str()), (400, BAD_REQUEST));
     let reply = request(server.address, "PUT", &poller.path(), "", "4a").await;
     assert_eq!((reply.status, reply.body.as_str()), (400, BAD_REQUEST));
     let path = poller.path().replace("polling", "websocket");
     let reply = request(server.address, "GET", &path, "", "").await;
     assert_eq!((reply.status, reply.body.as_str()), (400, BAD_REQUEST));
+    let other_version = poller.path().replace("EIO=4", "EIO=3");
+    let reply = request(server.address, "GET", &other_version, "", "").await;
+    assert_eq!((reply.status, reply.body.as_str()), (400, BAD_REQUEST));
     assert_eq!(server.told(&poller.sid), []);
+}
+
+#[tokio::test]
+async fn an_octet_stream_post_closes_the_session() {
+    let server = Server::echo(quiet()).await;
+    let poller = Poller::open(server.address).await;
+    let kind = "Content-Type: application/octet-stream\r\n";
+    let reply = request(server.address, "POST", &poller.path(), kind, "4a").await;
+    assert_eq!((reply.status, reply.body.as_str()), (400, BAD_REQUEST));
+    assert_eq!(poller.get().await.status, 400);
 }
 
 #[tokio::test]
