@@ -1,7 +1,7 @@
 //! Long-polling over HTTP: the answers to GET and POST of a session.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -22,6 +22,10 @@ use crate::sid::Sid;
 
 /// A body gets at least so long; on a slow line 1 MB takes a while.
 const LEAST_BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How much of what is too large is read before it is refused, in limits.
+const DRAINED_LIMITS: usize = 4;
+/// How long that may take.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A client that closes has a GET under way, which is to be answered; on another connection it may come in a little
 /// behind the close packet.
@@ -65,16 +69,19 @@ pub(crate) async fn post<B: Body>(
     let shared = session.shared();
     let limit = shared.config.max_payload;
     if announced_length(&head.headers).is_some_and(|length| length > limit as u64) {
+        drain(pin!(body), limit).await;
         return Err(Rejection::TooLarge);
     }
     drop(head);
     let post = session.begin_post()?;
+    let mut body = pin!(body);
     let deadline =
         LEAST_BODY_DEADLINE.max(shared.config.ping_interval + shared.config.ping_timeout);
-    let read = timeout(deadline, read_body(body, limit, &post)).await;
+    let read = timeout(deadline, read_body(body.as_mut(), limit, &post)).await;
     let body = match read.unwrap_or(Err(ReadError::TooSlow)) {
         Ok(body) => body,
         Err(ReadError::TooLarge) => {
+            drain(body, limit).await;
             post.done();
             return Err(Rejection::TooLarge);
         }
@@ -127,9 +134,32 @@ enum ReadError {
     Broken,
 }
 
+/// Reads on for a moment what is too large: a client that is still writing when the connection closes gets an error of
+/// its system instead of the 413.
+async fn drain<B: Body>(mut body: Pin<&mut B>, limit: usize) {
+    let mut left = limit.saturating_mul(DRAINED_LIMITS);
+    let draining = async {
+        while left > 0 {
+            match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                    left = left.saturating_sub(bytes);
+                }
+                Some(Err(_)) | None => return,
+            }
+        }
+    };
+    if timeout(DRAIN_DEADLINE, draining).await.is_err() {
+        tracing::trace!("a client goes on sending what is too large");
+    }
+}
+
 /// Reads the body, at most `limit` bytes of it. Memory grows with what arrives, not with what was announced.
-async fn read_body<B: Body>(body: B, limit: usize, post: &PostGuard) -> Result<Bytes, ReadError> {
-    let mut body = pin!(body);
+async fn read_body<B: Body>(
+    mut body: Pin<&mut B>,
+    limit: usize,
+    post: &PostGuard,
+) -> Result<Bytes, ReadError> {
     let mut read = Vec::new();
     loop {
         let frame = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
