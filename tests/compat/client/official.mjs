@@ -46,9 +46,9 @@ export class Clients {
    */
   cut(socket, how) {
     const engine = socket.io.engine;
-    // During an upgrade engine.close() only closes later, in the turn in which packets arrive: no network does that,
-    // and the client then keeps those packets and shows them twice. Such a cut is made hard.
-    if (how === "polite" && !engine.upgrading) return void engine.close();
+    // During an upgrade or a write engine.close() only closes later, even in the turn in which packets arrive:
+    // no network does that, and the client then keeps those packets and shows them twice. Such a cut is made hard.
+    if (how === "polite" && !engine.upgrading && engine.writeBuffer.length === 0) return void engine.close();
     const transport = engine.transport;
     const { ws } = transport;
     transport.doClose = () => {};
