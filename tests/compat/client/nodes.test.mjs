@@ -16,7 +16,9 @@ describe("four nodes", () => {
   beforeEach(async () => {
     clients = new Clients(MODES.websocket);
     sockets = await Promise.all(server.urls.map((url) => clients.connect(url)));
-    await until(async () => (await ask(sockets[0], "fetch", {})).sockets.length === 4, undefined, "all nodes see four sockets");
+    const ids = sorted(sockets.map(({ id }) => id)).join();
+    const here = async () => (await ask(sockets[0], "fetch", {})).sockets.map(({ id }) => id).join();
+    await until(async () => (await here()) === ids, undefined, "the four sockets, and nobody of the test before, are here");
   });
   afterEach(() => clients.close());
 
