@@ -184,7 +184,7 @@ fn cores() -> usize {
 
 /// All cores are used, however many nodes there are.
 fn threads_per_node(nodes: usize) -> usize {
-    (cores() / nodes.max(1)).max(1)
+    cores().div_ceil(nodes.max(1))
 }
 
 fn serve_admin(

@@ -11,7 +11,7 @@ use crate::node::{Node, refusal};
 
 /// How often connections are closed: the pace is spread over ticks this long.
 const TICK: Duration = Duration::from_millis(50);
-/// What closing the last connections may take beyond the deadline.
+/// What closing the last connections may take beyond the deadline, of all nodes together.
 const LAST: Duration = Duration::from_secs(2);
 
 /// Drains all nodes; resolves when no session is left, or at the deadline. Clients are never told to stay away (`41`).
@@ -37,8 +37,11 @@ pub async fn drain(nodes: &[Node], pace: &api::Drain) {
             "the drain deadline has passed; the rest is closed at once"
         );
     }
+    let end = Instant::now() + LAST;
     for node in nodes {
-        node.io.close(LAST).await;
+        node.io
+            .close(end.saturating_duration_since(Instant::now()))
+            .await;
     }
     tracing::info!(seconds = begin.elapsed().as_secs_f32(), "drained");
 }

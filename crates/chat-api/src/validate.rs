@@ -107,7 +107,7 @@ fn engine(raw: &ServerConfig, check: &mut Check) -> Engine {
         max_send_queue_bytes: check.count(
             "engine.maxSendQueueBytes",
             engine.max_send_queue_bytes,
-            65_536..=1 << 32,
+            65_536..=1 << 30,
         ),
         has_polling: engine.transports.contains(&Transport::Polling),
         has_websocket: engine.transports.contains(&Transport::Websocket),

@@ -58,12 +58,6 @@ impl Payload {
         }
     }
 
-    /// Adds a packet of few bytes.
-    pub(crate) fn push_packet(&mut self, packet: &str) {
-        self.separate();
-        self.text.extend_from_slice(packet.as_bytes());
-    }
-
     pub(crate) fn packets(&self) -> u64 {
         self.packets
     }

@@ -41,12 +41,11 @@ pub(crate) async fn get(session: &Arc<Session>) -> Result<Response<Full<Bytes>>,
 pub(crate) fn get_farewell(sid: &Sid, shared: &Shared) -> Option<Response<Full<Bytes>>> {
     let limit = shared.config.max_payload;
     let payload = shared.farewells.take_from(sid, |queue| {
-        let mut payload = Payload::take(queue, limit);
-        let has_more = !queue.is_empty();
-        if !has_more {
-            payload.push_packet("1");
+        if queue.is_empty() {
+            (Payload::of("1"), false)
+        } else {
+            (Payload::take(queue, limit), true)
         }
-        (payload, has_more)
     })?;
     Some(packets_response(payload, shared))
 }

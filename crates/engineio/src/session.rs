@@ -116,8 +116,8 @@ struct State {
     has_reader: bool,
     /// The last write did not go through.
     is_blocked: bool,
-    /// The client itself closed, by a packet.
-    is_closed_by_packet: bool,
+    /// The GET that waits at the end is answered with a noop: the client closed, or there is more to fetch.
+    ends_with_noop: bool,
 }
 
 impl Session {
@@ -140,7 +140,7 @@ impl Session {
             has_get: false,
             has_reader: true,
             is_blocked: false,
-            is_closed_by_packet: false,
+            ends_with_noop: false,
         };
         let flow = AtomicU8::new(flow::READING);
         Arc::new(Self {

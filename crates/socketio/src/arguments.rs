@@ -80,6 +80,16 @@ impl Arguments {
         })
     }
 
+    /// As [`Arguments::list`], with the attachments that placeholders in the values number.
+    ///
+    /// # Errors
+    /// When an element's own `Serialize` fails.
+    pub fn list_with<T: Serialize>(values: &[T], attachments: &[Bytes]) -> Result<Self, Error> {
+        let mut arguments = Self::list(values)?;
+        arguments.attachments = attachments.to_vec();
+        Ok(arguments)
+    }
+
     /// Reads the arguments: a tuple takes the list, anything else the first argument.
     ///
     /// # Errors

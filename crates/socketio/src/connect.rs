@@ -15,7 +15,7 @@ use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
 use crate::recovery::{Recovered, Wanted};
 use crate::sid::Sid;
-use crate::socket::{Credentials, Socket};
+use crate::socket::{Credentials, Origin, Socket};
 
 /// Says whether a name is one of its namespaces.
 pub(crate) type Pattern = Box<dyn Fn(&str, &Connecting) -> bool + Send + Sync>;
@@ -122,12 +122,15 @@ impl Namespace {
         let sid = Sid::random();
         // Taken before the record is stored: what is logged meanwhile is replayed from here.
         let start = self.position();
+        // Until it was sent the history that it lacks, nothing can bring it back as if it had it.
+        let has_backfill = self.setup().read().backfill.is_some();
+        let gap_below = if has_backfill { start + 1 } else { 0 };
         let claim = if recovery.is_some() {
             let opened = self.open_session(
                 sid,
                 credentials.identity.clone(),
                 credentials.data.clone(),
-                start,
+                (start, gap_below),
             );
             match opened.await {
                 Ok(claim) => Some(claim),
@@ -140,8 +143,12 @@ impl Namespace {
         } else {
             None
         };
-        let socket = Socket::new(sid, self.clone(), session, credentials, claim, false);
-        self.begin(client, &socket, Member::new(socket.clone(), start, start));
+        let socket = Socket::new(sid, self.clone(), session, credentials, claim, Origin::New);
+        self.begin(
+            client,
+            &socket,
+            Member::new(socket.clone(), start, start, gap_below),
+        );
     }
 
     fn continue_session(
@@ -155,7 +162,13 @@ impl Namespace {
             record,
             claim,
             from,
+            was_connected,
         } = recovered;
+        let origin = if was_connected {
+            Origin::TookOver
+        } else {
+            Origin::Returned
+        };
         self.counters().recovered.increment();
         credentials.data = record.data.clone();
         let socket = Socket::new(
@@ -164,7 +177,7 @@ impl Namespace {
             session,
             credentials,
             Some(claim),
-            true,
+            origin,
         );
         self.begin(
             client,

@@ -3,7 +3,8 @@
 //! Existing Socket.IO 4 clients connect unchanged. What differs from Socket.IO's own server:
 //!
 //! - Clients get an event *because* the log of its namespace took it ([`log`]): one order for everybody, on every node.
-//! - Recovery works on every node of a cluster, survives the death of a node, and passes middleware first ([`session`]).
+//! - Recovery works on every node of a cluster, also before the old connection is known to be gone, and passes
+//!   middleware first ([`session`]).
 //! - `join` and `leave` are awaited: they resolve when the session record is stored.
 //! - Middleware runs before there is a socket ([`Connecting`]): a rejected client can be sent nothing.
 //! - Handlers of one socket run one at a time, and the connect handler first.

@@ -62,12 +62,12 @@ struct HeldQueue {
 }
 
 impl Member {
-    pub(crate) fn new(socket: Arc<Socket>, start: u64, cursor: u64) -> Self {
+    pub(crate) fn new(socket: Arc<Socket>, start: u64, cursor: u64, gap_below: u64) -> Self {
         Self {
             socket,
             start,
             intervals: Vec::new(),
-            gap_below: 0,
+            gap_below,
             stamp: 0,
             cursor: Some(cursor),
             announced: 0,
@@ -126,6 +126,10 @@ impl Member {
 
     /// A left room matters only until every event of the stay has surely arrived (semantics 16).
     fn forget_left(&mut self, now_ms: u64) {
+        if self.cursor.is_some() {
+            // A replay may still have to show what it was entitled to then.
+            return;
+        }
         let keep_ms = u64::try_from(self.socket.left_rooms_kept().as_millis()).unwrap_or(u64::MAX);
         self.intervals.retain(|i| {
             i.left_at

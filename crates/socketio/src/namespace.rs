@@ -237,10 +237,10 @@ impl Namespace {
 
     // --- rooms ---
 
-    pub(crate) fn join(&self, socket: &Socket, rooms: &[Room]) {
+    pub(crate) fn join(&self, socket: &Socket, rooms: &[Room]) -> u64 {
         self.registry
             .lock()
-            .join(socket.slot(), socket, rooms, now_ms());
+            .join(socket.slot(), socket, rooms, now_ms())
     }
 
     pub(crate) fn leave(&self, socket: &Socket, rooms: &[Room]) {

@@ -88,6 +88,8 @@ pub(crate) struct Recovered {
     pub(crate) record: Record,
     pub(crate) claim: Box<Claim>,
     pub(crate) from: u64,
+    /// Its previous connection had not ended.
+    pub(crate) was_connected: bool,
 }
 
 impl Namespace {
@@ -97,7 +99,7 @@ impl Namespace {
         sid: Sid,
         identity: Option<Arc<str>>,
         data: Arc<str>,
-        start: u64,
+        (start, gap_below): (u64, u64),
     ) -> Result<Box<Claim>, StoreError> {
         let pid = Pid::random();
         let record = Record {
@@ -107,7 +109,8 @@ impl Namespace {
             epoch: self.adapter().epoch(),
             start,
             intervals: Vec::new(),
-            gap_below: 0,
+            gap_below,
+            is_connected: true,
             data,
             overflowed_at: None,
         };
@@ -139,6 +142,7 @@ impl Namespace {
             return Err(NotRecovered::Epoch);
         }
         record.owner = self.adapter().node().clone();
+        let was_connected = std::mem::replace(&mut record.is_connected, true);
         let revision = sessions
             .update(pid.key(), revision, record.clone())
             .await
@@ -155,6 +159,7 @@ impl Namespace {
                 record,
                 claim,
                 from,
+                was_connected,
             }),
             Err(reason) => {
                 // It was taken from its owner and cannot be continued: it must not linger.
@@ -231,6 +236,7 @@ impl Namespace {
             start: place.start,
             intervals: place.intervals,
             gap_below: place.gap_below,
+            is_connected: socket.is_connected(),
             data: socket.data_json(),
             overflowed_at: claim.overflowed_at(),
         }
@@ -284,6 +290,7 @@ impl Namespace {
             .is_some_and(|claim| claim.last_revision.load(Ordering::Acquire) < revision);
         if is_stale {
             self.counters().evictions.increment();
+            socket.mark_taken_over();
             self.disconnected(
                 socket,
                 DisconnectReason::Connection(CloseReason::TransportClose),
@@ -294,14 +301,14 @@ impl Namespace {
 
     fn lose(&self, socket: &Socket) {
         self.counters().evictions.increment();
+        socket.mark_taken_over();
         socket.session().close(CloseReason::TransportClose);
     }
 
     /// A member that continues where the session was.
     pub(crate) fn continued(socket: Arc<Socket>, record: &Record, from: u64) -> Member {
-        let mut member = Member::new(socket, record.start, from);
+        let mut member = Member::new(socket, record.start, from, record.gap_below);
         member.intervals.clone_from(&record.intervals);
-        member.gap_below = record.gap_below;
         member
     }
 }

@@ -151,10 +151,11 @@ impl Registry {
 
     // --- rooms ---
 
-    pub(crate) fn join(&mut self, slot: Slot, socket: &Socket, rooms: &[Room], now_ms: u64) {
+    /// Joins rooms between two log entries; returns the position processed last.
+    pub(crate) fn join(&mut self, slot: Slot, socket: &Socket, rooms: &[Room], now_ms: u64) -> u64 {
         let last = self.last;
         let Some(member) = self.member(slot, socket) else {
-            return;
+            return last;
         };
         let joined: Vec<Room> = rooms
             .iter()
@@ -164,6 +165,7 @@ impl Registry {
         for room in joined {
             self.rooms.entry(room).or_default().insert(slot);
         }
+        last
     }
 
     pub(crate) fn leave(&mut self, slot: Slot, socket: &Socket, rooms: &[Room], now_ms: u64) {
@@ -185,6 +187,13 @@ impl Registry {
         self.member(slot, socket)
             .map(|m| m.open_rooms().cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// The socket was sent the history it lacked: from now on it can be recovered.
+    pub(crate) fn finish_backfill(&mut self, slot: Slot, socket: &Socket) {
+        if let Some(member) = self.member(slot, socket) {
+            member.gap_below = 0;
+        }
     }
 
     /// What the session store keeps of the member's place in log and rooms.

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use crate::log::Room;
 use crate::sid::{NodeId, SessionKey, Sid};
 
-/// Most intervals that a session holds; beyond it the oldest left one is dropped early (semantics 16).
+/// Most rooms that a session has left and still remembers; beyond it the oldest is dropped early (semantics 16).
 pub(crate) const MAX_LEFT_INTERVALS: usize = 64;
 
 /// A stay in a room: entitles to the room's entries at positions above `joined` up to and with `left`.
@@ -51,6 +51,8 @@ pub struct Record {
     pub intervals: Vec<Interval>,
     /// Offsets below this one are a gap: an interval was forgotten early.
     pub gap_below: u64,
+    /// False once the connection that had it is known to have ended.
+    pub is_connected: bool,
     /// The socket's `data`, JSON text; empty if never set.
     pub data: Arc<str>,
     /// Milliseconds since 1970 of the last overflow of the send queue; a second one within 30 s ends the session.

@@ -65,14 +65,25 @@ pub struct Socket {
     pub(crate) claim: Option<Box<Claim>>,
     identity: Option<Arc<str>>,
     auth: Option<Box<str>>,
-    recovered: bool,
+    origin: Origin,
     slot: AtomicUsize,
     is_connected: AtomicBool,
+    is_taken_over: AtomicBool,
     listeners: Mutex<Listeners>,
     data: Mutex<Arc<str>>,
     acks: Mutex<HashMap<u64, oneshot::Sender<Arguments>>>,
     inbox: Mutex<Inbox>,
     extensions: Extensions,
+}
+
+/// Where a socket's session comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    New,
+    /// Recovered after its connection had ended.
+    Returned,
+    /// Recovered while another connection still had it.
+    TookOver,
 }
 
 /// What a connect has found out before there is a socket.
@@ -90,7 +101,7 @@ impl Socket {
         session: Arc<Session>,
         credentials: Credentials,
         claim: Option<Box<Claim>>,
-        recovered: bool,
+        origin: Origin,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -99,9 +110,10 @@ impl Socket {
             claim,
             identity: credentials.identity,
             auth: credentials.auth,
-            recovered,
+            origin,
             slot: AtomicUsize::new(NO_SLOT),
             is_connected: AtomicBool::new(true),
+            is_taken_over: AtomicBool::new(false),
             listeners: Mutex::default(),
             data: Mutex::new(credentials.data),
             acks: Mutex::default(),
@@ -127,7 +139,24 @@ impl Socket {
     /// True if the client got its session back: id, rooms, `data`, and the events that it missed.
     #[must_use]
     pub fn recovered(&self) -> bool {
-        self.recovered
+        self.origin != Origin::New
+    }
+
+    /// True if the client came back before its previous connection was known to have ended. That one then ends with
+    /// [`Socket::is_taken_over`]: seen from outside the client never went.
+    #[must_use]
+    pub fn took_over(&self) -> bool {
+        self.origin == Origin::TookOver
+    }
+
+    /// True once another connection of the same client has the session.
+    #[must_use]
+    pub fn is_taken_over(&self) -> bool {
+        self.is_taken_over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_taken_over(&self) {
+        self.is_taken_over.store(true, Ordering::Release);
     }
 
     /// Who a middleware said it is.
@@ -231,9 +260,12 @@ impl Socket {
 
     /// Joins rooms. Resolves when the session record with it is stored: from then on whatever happens to this node,
     /// the client gets what the rooms get.
-    pub async fn join(&self, rooms: impl Rooms) {
-        self.namespace.join(self, &rooms.into_rooms());
+    ///
+    /// Returns the position at which it joined: what the log holds above it comes live, what lies below is history.
+    pub async fn join(&self, rooms: impl Rooms) -> u64 {
+        let position = self.namespace.join(self, &rooms.into_rooms());
         self.namespace.persist(self).await;
+        position
     }
 
     /// Leaves rooms; resolves when that is stored.

@@ -19,10 +19,13 @@ pub(super) async fn on_connect(s: SocketRef, State(chat): State<Chat>, guest: Gu
         tracing::debug!(%error, "a client left before it was told about itself");
     }
     let name = visitor.name().to_owned();
-    if !s.recovered() {
+    // A client that was back before it was missed never went: nobody was told that it left.
+    if !s.took_over() {
         presence::announce(&s, events::JOINED, None, &name);
     }
     s.on_disconnect(async move |s, _reason| {
-        presence::announce(&s, events::LEFT, None, &name);
+        if !s.is_taken_over() {
+            presence::announce(&s, events::LEFT, None, &name);
+        }
     });
 }

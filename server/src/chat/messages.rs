@@ -17,6 +17,8 @@ struct Said<'a> {
     room: Option<Name>,
     content: &'a str,
     client_offset: Option<&'a str>,
+    /// Milliseconds since 1970, the same for those who see it live and for the history.
+    at: u64,
 }
 
 pub(super) async fn on_chat_message(
@@ -78,6 +80,7 @@ impl Chat {
             room,
             content,
             client_offset,
+            at: now_ms(),
         })
     }
 
@@ -128,7 +131,7 @@ fn event_of(said: &Said<'_>, visitor: &Visitor) -> Result<Event, Refusal> {
         said.room.as_ref().map(Name::as_str),
         said.content,
         visitor.name(),
-        now_ms(),
+        said.at,
     )
 }
 
@@ -148,6 +151,6 @@ fn record_of(said: &Said<'_>, s: &SocketRef, visitor: &Visitor) -> Record {
     Record {
         key,
         room: room.into(),
-        body: encode_body(visitor.name(), said.content, now_ms()),
+        body: encode_body(visitor.name(), said.content, said.at),
     }
 }

@@ -71,9 +71,8 @@ pub(super) async fn on_join(
         return chat.reply(&guest.0, ack, room.map(|_| ()));
     };
     let is_new = !name.is_joined_by(&s);
-    s.join(name.socket_room()).await;
-    // Taken after the join: everything above it is live, everything up to it is in the history.
-    let position = s.namespace().position();
+    // Everything above it comes live, everything up to it is in the history.
+    let position = s.join(name.socket_room()).await;
     if is_new {
         presence::announce(&s, events::JOINED, Some(&name), guest.0.name());
     }

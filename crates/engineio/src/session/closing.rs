@@ -69,10 +69,10 @@ impl Session {
             return;
         }
         state.closed = Some(ending.reason);
-        state.is_closed_by_packet = ending.is_by_packet;
         state.flush_until = ending.flush_for.map(|wait| now + Micros::from(wait));
         self.flow.store(flow::CLOSED, Ordering::Release);
         let farewell = state.take_farewell(ending);
+        state.ends_with_noop = ending.is_by_packet || farewell.is_some();
         let is_upgrading = std::mem::replace(&mut state.upgrade, Upgrade::None) != Upgrade::None;
         let transport = state.transport;
         let wakers = state.take_wakers();
@@ -164,9 +164,10 @@ impl Drop for LiveSession<'_> {
 }
 
 impl State {
-    /// What a long-polling client without a waiting GET is still to be told.
+    /// What a long-polling client is still to be told by further GETs: what is queued, then the close packet. The two never
+    /// share an answer: the official client reads the close packet first.
     fn take_farewell(&mut self, ending: Ending) -> Option<SendQueue> {
-        if self.transport == TransportKind::WebSocket || self.has_get {
+        if self.transport == TransportKind::WebSocket || (self.has_get && self.queue.is_empty()) {
             return None;
         }
         let queue = std::mem::take(&mut self.queue);

@@ -86,7 +86,7 @@ impl Session {
         let payload = if state.transport == TransportKind::WebSocket {
             None
         } else if state.closed.is_some() {
-            Some(state.last_payload(limit))
+            Some(state.last_payload())
         } else if !state.queue.is_empty() {
             Some(Payload::take(&mut state.queue, limit))
         } else if state.upgrade == Upgrade::Probing && !is_held {
@@ -115,14 +115,8 @@ impl State {
     }
 
     /// The answer to the GET that waited when the session ended.
-    fn last_payload(&mut self, limit: usize) -> Payload {
-        if self.is_closed_by_packet {
-            return Payload::of("6");
-        }
-        let mut payload = Payload::take(&mut self.queue, limit);
-        self.queue = super::SendQueue::default();
-        payload.push_packet("1");
-        payload
+    fn last_payload(&self) -> Payload {
+        Payload::of(if self.ends_with_noop { "6" } else { "1" })
     }
 }
 

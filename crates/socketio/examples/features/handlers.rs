@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chatcluster_socketio::{
-    AckError, AckSender, Arguments, Data, Event, EventName, Namespace, SocketIo, SocketRef,
+    AckSender, Arguments, Data, Event, EventName, Namespace, SocketIo, SocketRef,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -113,8 +113,9 @@ fn emitting(s: &SocketRef, io: &SocketIo) {
     let io = io.clone();
     s.on(
         "emit-to",
-        move |s: SocketRef, Data(spec): Data<Spec>, ack: AckSender| {
-            if let Some(event) = spec.to_event() {
+        move |s: SocketRef, data: Arguments, ack: AckSender| {
+            let spec = Spec::of(&data);
+            if let Some(event) = spec.to_event(data.attachments()) {
                 match spec.from.as_deref() {
                     Some("self") => drop(s.emit_event(event)),
                     Some("parent") => {
@@ -180,22 +181,24 @@ fn asking(s: &SocketRef) {
     );
     s.on(
         "ask",
-        async |s: SocketRef, Data(spec): Data<Spec>, ack: AckSender| {
-            let asked = s
-                .ask_arguments(spec.name(), &Tuple(spec.args()), spec.timeout())
-                .await;
-            let (list, error) = match asked {
-                Ok(arguments) => (
-                    serde_json::from_str(&format!("[{}]", arguments.json())).ok(),
-                    None,
-                ),
-                Err(error @ (AckError::TimedOut | AckError::Disconnected)) => {
-                    (None, Some(error.to_string()))
-                }
-                Err(error) => (None, Some(format!("{error:?}"))),
+        async |s: SocketRef, data: Arguments, ack: AckSender| {
+            let spec = Spec::of(&data);
+            let Some(event) = spec.to_event(data.attachments()) else {
+                return;
             };
-            let list: Option<Value> = list;
-            answer(ack, &json!({ "answer": list, "error": error }));
+            let (list, error, attachments) = match s.ask(event, spec.timeout()).await {
+                Ok(answered) => (
+                    json!(answered.values()),
+                    Value::Null,
+                    answered.attachments().to_vec(),
+                ),
+                Err(error) => (Value::Null, json!(error.to_string()), Vec::new()),
+            };
+            let about = json!({ "answer": list, "error": error });
+            match Arguments::list_with(&[about], &attachments) {
+                Ok(arguments) => ack.send_arguments(&arguments),
+                Err(error) => eprintln!("ask: {error}"),
+            }
         },
     );
 }

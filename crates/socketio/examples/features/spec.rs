@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chatcluster_socketio::{Broadcast, Event, SocketIo, SocketRef};
+use bytes::Bytes;
+use chatcluster_socketio::{Arguments, Broadcast, Event, SocketIo, SocketRef};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -41,8 +42,15 @@ impl Spec {
         Duration::from_millis(self.timeout.unwrap_or(1000))
     }
 
-    pub(crate) fn to_event(&self) -> Option<Event> {
-        let args = chatcluster_socketio::Arguments::list(&self.args).ok()?;
+    /// Read from the event's first argument; its placeholders stay, for [`Spec::to_event`].
+    pub(crate) fn of(arguments: &Arguments) -> Self {
+        let first = arguments.values().into_iter().next().unwrap_or_default();
+        serde_json::from_value(first).unwrap_or_default()
+    }
+
+    /// The event to emit, with the attachments that came with the spec.
+    pub(crate) fn to_event(&self, attachments: &[Bytes]) -> Option<Event> {
+        let args = Arguments::list_with(&self.args, attachments).ok()?;
         Event::from_arguments(&self.event, &args).ok()
     }
 

@@ -51,6 +51,10 @@ impl Namespace {
     ) {
         if let Some(source) = backfill {
             source(Backfill::new(SocketRef(socket.clone()), start)).await;
+            self.registry()
+                .lock()
+                .finish_backfill(socket.slot(), &socket);
+            self.persist(&socket).await;
         }
         while !self.catch_up(&socket) {
             socket.session().drained().await;

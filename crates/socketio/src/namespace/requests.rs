@@ -90,7 +90,7 @@ impl Namespace {
         timeout: Duration,
     ) -> Vec<(Sid, Option<Arguments>)> {
         let asked = self.selected(to).into_iter().map(|socket| {
-            let asked = socket.ask(event.clone());
+            let asked = socket.start_asking(event.clone());
             async move {
                 let Ok((id, answer)) = asked else {
                     return (socket.id(), None);

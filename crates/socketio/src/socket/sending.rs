@@ -74,32 +74,24 @@ impl Socket {
         T: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        let answer = self.ask_arguments(event, data, timeout).await?;
+        let event = Event::new(event, data).map_err(AckError::Emit)?;
+        let answer = self.ask(event, timeout).await?;
         answer.read().map_err(AckError::Misshaped)
     }
 
-    /// As [`Socket::emit_with_ack`], with the answer unread.
+    /// As [`Socket::emit_with_ack`], with an event made before and the answer unread.
     ///
     /// # Errors
     /// [`AckError`].
-    pub async fn ask_arguments<T>(
-        &self,
-        event: &str,
-        data: &T,
-        timeout: Duration,
-    ) -> Result<Arguments, AckError>
-    where
-        T: Serialize + ?Sized,
-    {
-        let event = Event::new(event, data).map_err(AckError::Emit)?;
-        let (id, answer) = self.ask(event).map_err(AckError::Emit)?;
+    pub async fn ask(&self, event: Event, timeout: Duration) -> Result<Arguments, AckError> {
+        let (id, answer) = self.start_asking(event).map_err(AckError::Emit)?;
         let answer = ack::wait(answer, timeout).await;
         self.forget_ack(id);
         answer
     }
 
     /// Emits with an acknowledgement id; the answer comes through the channel.
-    pub(crate) fn ask(
+    pub(crate) fn start_asking(
         &self,
         event: Event,
     ) -> Result<(u64, oneshot::Receiver<Arguments>), EmitError> {

@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 use crate::adapter::{Cast, Local};
 use crate::log::Entry;
 
-/// Entries that may wait for a node; beyond it the sequencer refuses appends (`Busy`).
+/// Items and bytes that may wait for a node; beyond either the sequencer refuses appends (`Busy`).
 const MAX_QUEUED_ENTRIES: usize = 1 << 16;
+const MAX_QUEUED_BYTES: usize = 64 << 20;
 /// Casts are at most once: beyond this many waiting items new ones are dropped.
 const MAX_QUEUED_CASTS: usize = 1 << 17;
 /// Items delivered before sockets get a turn to write.
@@ -25,6 +26,7 @@ enum Item {
 pub(super) struct Follower {
     queue: Mutex<VecDeque<Item>>,
     queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
     is_closed: AtomicBool,
     wake: Notify,
 }
@@ -35,6 +37,7 @@ impl Follower {
         let follower = Arc::new(Self {
             queue: Mutex::default(),
             queued: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             wake: Notify::new(),
         });
@@ -44,10 +47,13 @@ impl Follower {
 
     pub(super) fn has_room(&self) -> bool {
         self.queued.load(Ordering::Relaxed) < MAX_QUEUED_ENTRIES
+            && self.queued_bytes.load(Ordering::Relaxed) < MAX_QUEUED_BYTES
     }
 
     /// Called under the sequencer's lock, in order of position.
     pub(super) fn push_entry(&self, entry: Arc<Entry>) {
+        self.queued_bytes
+            .fetch_add(entry.len_bytes(), Ordering::Relaxed);
         self.push(Item::Entry(entry));
     }
 
@@ -90,7 +96,11 @@ impl Follower {
             };
             for item in batch {
                 match item {
-                    Item::Entry(entry) => local.deliver(&entry),
+                    Item::Entry(entry) => {
+                        self.queued_bytes
+                            .fetch_sub(entry.len_bytes(), Ordering::Relaxed);
+                        local.deliver(&entry);
+                    }
                     Item::Cast(cast) => local.receive(cast),
                 }
             }

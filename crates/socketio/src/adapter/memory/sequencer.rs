@@ -2,14 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
 use super::follower::Follower;
 use crate::log::{AppendDone, AppendError, Appended, Committed, Entry, Envelope, Record, Store};
 
-/// Appends that may wait for commits before new ones are refused.
+/// Appends, and their bytes, that may wait for commits before new ones are refused.
 const MAX_WAITING: usize = 1 << 16;
+const MAX_WAITING_BYTES: usize = 64 << 20;
 
 pub(super) struct Sequencer {
     shared: Arc<Shared>,
@@ -24,6 +26,7 @@ struct State {
     next: u64,
     /// Given out but not released: something before them, or they themselves, wait for a commit.
     waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
     followers: Vec<Arc<Follower>>,
 }
 
@@ -42,6 +45,7 @@ impl Sequencer {
         let state = State {
             next: first,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             followers: Vec::new(),
         };
         Self {
@@ -83,31 +87,70 @@ impl Sequencer {
         record: Option<Record>,
         done: AppendDone,
     ) -> Decided {
-        let has_room =
-            state.waiting.len() < MAX_WAITING && state.followers.iter().all(|f| f.has_room());
+        let has_room = state.waiting.len() < MAX_WAITING
+            && state.waiting_bytes < MAX_WAITING_BYTES
+            && state.followers.iter().all(|f| f.has_room());
         if !has_room {
             return vec![(done, Err(AppendError::Busy))];
         }
         let position = state.next;
         let fate = match (record, &self.store) {
             (Some(record), Some(store)) => {
-                let shared = self.shared.clone();
                 // Under the lock, so that the store sees the positions in their order.
-                let committed = Box::new(move |fate| shared.committed(position, fate));
+                let pledge = Pledge::new(self.shared.clone(), position);
+                let accepted = pledge.stage.clone();
+                let committed = Box::new(move |fate| pledge.keep(fate));
                 if store.commit(position, record, committed).is_err() {
                     return vec![(done, Err(AppendError::Busy))];
                 }
-                None
+                let was_dropped = accepted.swap(ACCEPTED, Ordering::AcqRel) == DROPPED;
+                was_dropped.then_some(Committed::Failed)
             }
             _ => Some(Committed::Stored),
         };
         state.next += 1;
-        state.waiting.push_back(Waiting {
-            entry: Entry::new(position, envelope),
-            done,
-            fate,
-        });
+        let entry = Entry::new(position, envelope);
+        state.waiting_bytes += entry.len_bytes();
+        state.waiting.push_back(Waiting { entry, done, fate });
         state.release()
+    }
+}
+
+/// Sees to it that a record's fate becomes known even if the store drops its callback: one that never came would stop
+/// the log for ever.
+struct Pledge {
+    shared: Arc<Shared>,
+    position: u64,
+    stage: Arc<AtomicU8>,
+}
+
+/// The store has not taken the record yet.
+const OFFERED: u8 = 0;
+/// It has; from here on a dropped callback is a failure.
+const ACCEPTED: u8 = 1;
+/// The callback is gone.
+const DROPPED: u8 = 2;
+
+impl Pledge {
+    fn new(shared: Arc<Shared>, position: u64) -> Self {
+        Self {
+            shared,
+            position,
+            stage: Arc::new(AtomicU8::new(OFFERED)),
+        }
+    }
+
+    fn keep(self, fate: Committed) {
+        self.shared.committed(self.position, fate);
+    }
+}
+
+impl Drop for Pledge {
+    fn drop(&mut self) {
+        // While it is only offered the sequencer itself holds the lock, and looks at the stage afterwards.
+        if self.stage.swap(DROPPED, Ordering::AcqRel) == ACCEPTED {
+            self.shared.committed(self.position, Committed::Failed);
+        }
     }
 }
 
@@ -135,6 +178,7 @@ impl State {
             let Some(Waiting { entry, done, fate }) = self.waiting.pop_front() else {
                 break;
             };
+            self.waiting_bytes -= entry.len_bytes();
             let position = entry.position;
             let result = match fate {
                 Some(Committed::Stored) => {
@@ -277,6 +321,21 @@ mod tests {
         });
         assert_eq!(outcomes.try_recv(), Ok(("twice", twice)));
         assert_eq!(outcomes.try_recv(), Ok(("fine", stored(12))));
+    }
+
+    #[test]
+    fn a_callback_that_the_store_drops_is_a_failed_commit() {
+        let store = Arc::new(Scripted::default());
+        let sequencer = Sequencer::new(10, Some(store.clone()));
+        let (to, outcomes) = mpsc::channel();
+        append(&sequencer, "dropped", record(), &to);
+        append(&sequencer, "plain", None, &to);
+        store.asked.lock().clear();
+        assert_eq!(
+            outcomes.try_recv(),
+            Ok(("dropped", Err(AppendError::NotStored)))
+        );
+        assert_eq!(outcomes.try_recv(), Ok(("plain", stored(11))));
     }
 
     #[test]

@@ -158,6 +158,7 @@ mod tests {
             start: 0,
             intervals: Vec::new(),
             gap_below: 0,
+            is_connected: true,
             data: "".into(),
             overflowed_at: None,
         }
