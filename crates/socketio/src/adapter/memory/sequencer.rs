@@ -161,7 +161,10 @@ impl Shared {
             let at = state
                 .waiting
                 .partition_point(|w| w.entry.position < position);
-            if let Some(waiting) = state.waiting.get_mut(at) {
+            let waiting = state.waiting.get_mut(at);
+            // The first word counts: a second is the callback being dropped after its work.
+            let undecided = waiting.filter(|w| w.entry.position == position && w.fate.is_none());
+            if let Some(waiting) = undecided {
                 waiting.fate = Some(fate);
             }
             state.release()
@@ -321,6 +324,23 @@ mod tests {
         });
         assert_eq!(outcomes.try_recv(), Ok(("twice", twice)));
         assert_eq!(outcomes.try_recv(), Ok(("fine", stored(12))));
+    }
+
+    #[test]
+    fn a_callback_speaks_for_its_own_record_only() {
+        let store = Arc::new(Scripted::default());
+        let sequencer = Sequencer::new(10, Some(store.clone()));
+        let (to, outcomes) = mpsc::channel();
+        append(&sequencer, "first", record(), &to);
+        append(&sequencer, "second", record(), &to);
+        store.decide(Committed::Stored);
+        assert_eq!(outcomes.try_recv(), Ok(("first", stored(10))));
+        assert!(
+            outcomes.try_recv().is_err(),
+            "the second is not decided yet"
+        );
+        store.decide(Committed::Stored);
+        assert_eq!(outcomes.try_recv(), Ok(("second", stored(11))));
     }
 
     #[test]
