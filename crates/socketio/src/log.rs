@@ -158,6 +158,11 @@ impl Entry {
         })
     }
 
+    /// Bytes that this entry holds while it waits for its delivery, roughly.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.envelope.event.len_bytes() + 256
+    }
+
     /// Bytes that keeping this entry costs, roughly: its JSON, one set of frames and the bookkeeping.
     pub(crate) fn len_bytes(&self) -> usize {
         2 * self.envelope.event.len_bytes() + 256

@@ -53,7 +53,7 @@ impl Follower {
     /// Called under the sequencer's lock, in order of position.
     pub(super) fn push_entry(&self, entry: Arc<Entry>) {
         self.queued_bytes
-            .fetch_add(entry.len_bytes(), Ordering::Relaxed);
+            .fetch_add(entry.waiting_bytes(), Ordering::Relaxed);
         self.push(Item::Entry(entry));
     }
 
@@ -98,7 +98,7 @@ impl Follower {
                 match item {
                     Item::Entry(entry) => {
                         self.queued_bytes
-                            .fetch_sub(entry.len_bytes(), Ordering::Relaxed);
+                            .fetch_sub(entry.waiting_bytes(), Ordering::Relaxed);
                         local.deliver(&entry);
                     }
                     Item::Cast(cast) => local.receive(cast),

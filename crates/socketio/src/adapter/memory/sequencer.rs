@@ -110,7 +110,7 @@ impl Sequencer {
         };
         state.next += 1;
         let entry = Entry::new(position, envelope);
-        state.waiting_bytes += entry.len_bytes();
+        state.waiting_bytes += entry.waiting_bytes();
         state.waiting.push_back(Waiting { entry, done, fate });
         state.release()
     }
@@ -181,7 +181,7 @@ impl State {
             let Some(Waiting { entry, done, fate }) = self.waiting.pop_front() else {
                 break;
             };
-            self.waiting_bytes -= entry.len_bytes();
+            self.waiting_bytes -= entry.waiting_bytes();
             let position = entry.position;
             let result = match fate {
                 Some(Committed::Stored) => {
