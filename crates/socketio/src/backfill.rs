@@ -1,8 +1,9 @@
 //! Backfill: what a client that could not be recovered is sent from the application's history, before it goes live.
 //!
 //! History first, then what was logged since, then live: nothing overtakes and nothing comes twice. The events carry an
-//! offset that recovers nothing ([`Offset::UNFINISHED`]): a client that is cut off in the middle comes back as a new
-//! session and says to the application where it stood, instead of being told that it has everything.
+//! offset that names no position ([`Offset::UNFINISHED`]): a client that is cut off in the middle gets its session back
+//! and is sent history once more, from where it tells the application that it stood. So is one that comes back before it
+//! has seen anything of its session.
 
 use crate::event::{EmitError, Event};
 use crate::offset::Offset;

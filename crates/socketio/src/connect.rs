@@ -122,15 +122,12 @@ impl Namespace {
         let sid = Sid::random();
         // Taken before the record is stored: what is logged meanwhile is replayed from here.
         let start = self.position();
-        // Until it was sent the history that it lacks, nothing can bring it back as if it had it.
-        let has_backfill = self.setup().read().backfill.is_some();
-        let gap_below = if has_backfill { start + 1 } else { 0 };
         let claim = if recovery.is_some() {
             let opened = self.open_session(
                 sid,
                 credentials.identity.clone(),
                 credentials.data.clone(),
-                (start, gap_below),
+                start,
             );
             match opened.await {
                 Ok(claim) => Some(claim),
@@ -147,7 +144,8 @@ impl Namespace {
         self.begin(
             client,
             &socket,
-            Member::new(socket.clone(), start, start, gap_below),
+            Member::new(socket.clone(), start, start, 0),
+            true,
         );
     }
 
@@ -163,6 +161,7 @@ impl Namespace {
             claim,
             from,
             was_connected,
+            lacks_history,
         } = recovered;
         let origin = if was_connected {
             Origin::TookOver
@@ -183,11 +182,18 @@ impl Namespace {
             client,
             &socket,
             Self::continued(socket.clone(), &record, from),
+            lacks_history,
         );
     }
 
     /// Registers the socket and answers CONNECT in one step of the pipeline: nothing can come before the answer.
-    fn begin(self: &Arc<Self>, client: &Arc<Client>, socket: &Arc<Socket>, member: Member) {
+    fn begin(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        socket: &Arc<Socket>,
+        member: Member,
+        lacks_history: bool,
+    ) {
         let start = member.start;
         let answer = text_frame(&encode(
             Kind::Connect,
@@ -203,7 +209,7 @@ impl Namespace {
         };
         self.finish(after.unwrap_or_default());
         if client.joined(self.path(), socket) {
-            self.start(socket, start);
+            self.start(socket, start, lacks_history);
         } else {
             use crate::socket::DisconnectReason;
             let reason =

@@ -41,13 +41,11 @@ pub enum NotRecovered {
     Fenced,
     /// The session store or the log did not answer in time.
     TimedOut,
-    /// The client was cut off while it was still sent history.
-    Unfinished,
 }
 
 impl NotRecovered {
     /// All reasons, in the order of [`NotRecovered::index`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::UnknownSession,
         Self::OtherIdentity,
         Self::ForeignOffset,
@@ -56,7 +54,6 @@ impl NotRecovered {
         Self::TooMuch,
         Self::Fenced,
         Self::TimedOut,
-        Self::Unfinished,
     ];
 
     /// Its place in [`NotRecovered::ALL`].
@@ -77,7 +74,6 @@ impl NotRecovered {
             Self::TooMuch => "too_much",
             Self::Fenced => "fenced",
             Self::TimedOut => "timed_out",
-            Self::Unfinished => "unfinished",
         }
     }
 }

@@ -319,7 +319,7 @@ impl NamespaceHandle {
         self
     }
 
-    /// Sends history to sockets that could not be recovered, before they go live.
+    /// Sends history to sockets that could not be recovered, or were cut off before they had it, before they go live.
     pub fn backfill<F, Fut>(self, source: F) -> Self
     where
         F: Fn(Backfill) -> Fut + Send + Sync + 'static,

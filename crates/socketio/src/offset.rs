@@ -21,7 +21,8 @@ pub struct Offset {
 }
 
 impl Offset {
-    /// Names no position: carried by events after which a client must not be recovered.
+    /// Names no position: carried by the history that is sent before a session's first entry. Who comes back with it is
+    /// sent history again.
     pub(crate) const UNFINISHED: Self = Self {
         epoch: 0,
         position: 0,

@@ -90,6 +90,8 @@ pub(crate) struct Recovered {
     pub(crate) from: u64,
     /// Its previous connection had not ended.
     pub(crate) was_connected: bool,
+    /// The client has not seen the beginning of the session: what came before it, it may lack too.
+    pub(crate) lacks_history: bool,
 }
 
 impl Namespace {
@@ -99,7 +101,7 @@ impl Namespace {
         sid: Sid,
         identity: Option<Arc<str>>,
         data: Arc<str>,
-        (start, gap_below): (u64, u64),
+        start: u64,
     ) -> Result<Box<Claim>, StoreError> {
         let pid = Pid::random();
         let record = Record {
@@ -109,7 +111,7 @@ impl Namespace {
             epoch: self.adapter().epoch(),
             start,
             intervals: Vec::new(),
-            gap_below,
+            gap_below: 0,
             is_connected: true,
             data,
             overflowed_at: None,
@@ -131,14 +133,14 @@ impl Namespace {
             .and_then(|p| p.as_str())
             .and_then(Pid::parse);
         let pid = pid.ok_or(NotRecovered::UnknownSession)?;
-        let offset = wanted_offset(wanted)?;
+        let progress = progress_of(wanted)?;
         let sessions = self.adapter().sessions();
         let (mut record, revision) = sessions.get(pid.key()).await.map_err(not_recovered)?;
         if record.identity.as_ref() != identity {
             return Err(NotRecovered::OtherIdentity);
         }
         let epoch = self.adapter().epoch();
-        if record.epoch != epoch || offset.is_some_and(|o| o.epoch != epoch) {
+        if record.epoch != epoch || matches!(progress, Progress::At(o) if o.epoch != epoch) {
             return Err(NotRecovered::Epoch);
         }
         record.owner = self.adapter().node().clone();
@@ -154,12 +156,16 @@ impl Namespace {
         // The old connection may be on this very node: it must be gone before the new one is registered.
         self.evict_locally(record.sid, revision);
         let claim = Claim::new(pid, revision, record.overflowed_at);
-        match self.place(&record, offset, recovery).await {
+        match self.place(&record, progress, recovery).await {
             Ok(from) => Ok(Recovered {
                 record,
                 claim,
                 from,
                 was_connected,
+                lacks_history: match progress {
+                    Progress::Beginning => true,
+                    Progress::At(offset) => offset.position < from,
+                },
             }),
             Err(reason) => {
                 // It was taken from its owner and cannot be continued: it must not linger.
@@ -178,10 +184,13 @@ impl Namespace {
     async fn place(
         &self,
         record: &Record,
-        offset: Option<Offset>,
+        progress: Progress,
         recovery: &Recovery,
     ) -> Result<u64, NotRecovered> {
-        let from = offset.map_or(record.start, |o| o.position.max(record.start));
+        let from = match progress {
+            Progress::Beginning => record.start,
+            Progress::At(offset) => offset.position.max(record.start),
+        };
         let joins = record.intervals.iter().map(|i| i.left.unwrap_or(i.joined));
         let seen = joins.fold(from, u64::max);
         if !self.reaches(seen, CATCH_UP_DEADLINE).await {
@@ -313,18 +322,24 @@ impl Namespace {
     }
 }
 
+/// What a client says about how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing of this session, or not all of the history that it was being sent: the session's start, history again.
+    Beginning,
+    /// Everything up to here.
+    At(Offset),
+}
+
 /// The offset that a client names: none is fine, someone else's is not.
-fn wanted_offset(wanted: &Wanted) -> Result<Option<Offset>, NotRecovered> {
-    match &wanted.offset {
-        None => Ok(None),
-        Some(value) => {
-            let offset: Option<Offset> = value.as_str().and_then(|text| text.parse().ok());
-            match offset {
-                None => Err(NotRecovered::ForeignOffset),
-                Some(Offset::UNFINISHED) => Err(NotRecovered::Unfinished),
-                Some(offset) => Ok(Some(offset)),
-            }
-        }
+fn progress_of(wanted: &Wanted) -> Result<Progress, NotRecovered> {
+    let Some(value) = &wanted.offset else {
+        return Ok(Progress::Beginning);
+    };
+    match value.as_str().and_then(|text| text.parse().ok()) {
+        None => Err(NotRecovered::ForeignOffset),
+        Some(Offset::UNFINISHED) => Ok(Progress::Beginning),
+        Some(offset) => Ok(Progress::At(offset)),
     }
 }
 

@@ -189,13 +189,6 @@ impl Registry {
             .unwrap_or_default()
     }
 
-    /// The socket was sent the history it lacked: from now on it can be recovered.
-    pub(crate) fn finish_backfill(&mut self, slot: Slot, socket: &Socket) {
-        if let Some(member) = self.member(slot, socket) {
-            member.gap_below = 0;
-        }
-    }
-
     /// What the session store keeps of the member's place in log and rooms.
     pub(crate) fn place_of(&mut self, slot: Slot, socket: &Socket) -> Option<Place> {
         self.member(slot, socket).map(|member| member.place())

@@ -324,12 +324,43 @@ describe("which offset", () => {
     await reader.sees("m2");
     reader.cut();
     await sayNumbers(sender, 3, 4);
-    const back = await Wire.connect(server.url, { auth: { pid: reader.pid } });
+    // What lies before the session is history, of which the client says what it has.
+    const [, serverOffset] = reader.named("chat message")[0];
+    const back = await Wire.connect(server.url, { auth: { pid: reader.pid, serverOffset } });
     assertRecovered(back, reader);
     await sender.say("m5");
     await back.sees("m5");
     assert.deepEqual(back.lobby, numbered(1, 5));
     assert.equal(back.session.recovered, true);
+  });
+
+  test("cut_before_the_history_came_is_sent_it_on_return", async (t) => {
+    const server = await chat(t);
+    const sender = await Wire.connect(server.url);
+    await sayNumbers(sender, 1, 20);
+    const never = await Wire.connect(server.url);
+    never.cut();
+    await sayNumbers(sender, 21, 22);
+    const back = await Wire.connect(server.url, { auth: { pid: never.pid } });
+    assertRecovered(back, never);
+    await back.sees("m22");
+    await until(() => back.session !== undefined, SOON, "the session event");
+    assert.deepEqual(back.lobby, numbered(1, 22));
+  });
+
+  test("cut_inside_the_history_goes_on_from_the_server_offset_on_return", async (t) => {
+    const server = await chat(t);
+    const sender = await Wire.connect(server.url);
+    await sayNumbers(sender, 1, 20);
+    const cutAfter = (events) => events.filter(({ data }) => data[0] === "chat message").length === 7;
+    const half = await Wire.connect(server.url, { cutAfter });
+    await until(() => half.lobby.length === 7, SOON, "seven messages");
+    await sayNumbers(sender, 21, 22);
+    const [, serverOffset] = half.named("chat message").at(-1);
+    const back = await Wire.connect(server.url, { auth: { ...half.credentials, serverOffset } });
+    assertRecovered(back, half);
+    await back.sees("m22");
+    assert.deepEqual([...half.lobby, ...back.lobby], numbered(1, 22));
   });
 
   test("session_that_saw_no_message_recovers", async (t) => {
@@ -354,7 +385,8 @@ describe("which offset", () => {
     younger.cut();
     await sender.say("m6");
     const early = elder.events.find(({ data }) => data[1] === "m1");
-    const back = await Wire.connect(server.url, { auth: { pid: younger.pid, offset: early?.data.at(-1) } });
+    const auth = { pid: younger.pid, offset: early?.data.at(-1), serverOffset: 2 ** 52 };
+    const back = await Wire.connect(server.url, { auth });
     assertRecovered(back, younger);
     await back.sees("m6");
     assert.deepEqual(back.lobby, ["m5", "m6"]);

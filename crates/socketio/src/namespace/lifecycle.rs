@@ -17,14 +17,9 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Namespace {
     /// Puts a socket to work once it is registered: history if it is new, what was logged since, live; and its handler.
-    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>, start: u64) {
+    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>, start: u64, lacks_history: bool) {
         self.counters().connects.increment();
-        let backfill = self
-            .setup
-            .read()
-            .backfill
-            .clone()
-            .filter(|_| !socket.recovered());
+        let backfill = self.setup.read().backfill.clone().filter(|_| lacks_history);
         if backfill.is_some() || !self.catch_up(socket) {
             // Owned by the connection: every wait in it ends with the session.
             tokio::spawn(self.clone().bring_up(socket.clone(), backfill, start));
@@ -51,10 +46,6 @@ impl Namespace {
     ) {
         if let Some(source) = backfill {
             source(Backfill::new(SocketRef(socket.clone()), start)).await;
-            self.registry()
-                .lock()
-                .finish_backfill(socket.slot(), &socket);
-            self.persist(&socket).await;
         }
         while !self.catch_up(&socket) {
             socket.session().drained().await;
