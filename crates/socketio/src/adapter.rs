@@ -135,7 +135,8 @@ pub trait Adapter: Send + Sync + 'static {
     /// The position before the first one that a namespace opened now can be given.
     fn start_position(&self) -> u64;
 
-    /// Appends to the log. Calls from one thread are logged in their order; `done` is called once decided.
+    /// Appends to the log. Calls from one thread are logged in their order. `done` is called once: with an error at once,
+    /// else after this node has delivered the entry, so that who is told has seen what it is told about.
     ///
     /// With a record the event is stored before anybody gets it, and a second record with the same key reaches nobody.
     fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone);

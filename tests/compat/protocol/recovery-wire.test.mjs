@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { signHs256 } from "../support/jwt.mjs";
-import { connectPacket, eventPacket, parsePacket } from "../support/packets.mjs";
+import { TYPE, connectPacket, eventPacket, parsePacket } from "../support/packets.mjs";
 import { PollingSession, TcpClient, decodePayload } from "../support/raw.mjs";
 import { againstReference, startChat } from "../support/servers.mjs";
 import { SOON, until } from "../support/wait.mjs";
@@ -96,6 +96,14 @@ describe("offsets", () => {
     await newcomer.sees("m5");
     assert.deepEqual(newcomer.lobby, numbered(1, 5));
     for (const { data } of newcomer.events) assert.equal(typeof data.at(-1), "string", JSON.stringify(data));
+  });
+
+  test("own_copy_comes_before_the_acknowledgement", async (t) => {
+    const server = await chat(t);
+    const sender = await Wire.connect(server.url);
+    await sayNumbers(sender, 1, 50);
+    const kinds = sender.packets.all.filter(({ type, data }) => type === TYPE.ack || data[0] === "chat message").map(({ type }) => type);
+    assert.deepEqual(kinds, Array.from({ length: 50 }, () => [TYPE.event, TYPE.ack]).flat());
   });
 
   test("acknowledgements_carry_no_offset", async (t) => {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::{Adapter, Answers, Cast, Cluster, Local, Request};
-use crate::log::{AppendDone, Envelope, Record, Store};
+use crate::log::{AppendDone, AppendError, Appended, Envelope, Record, Store};
 use crate::session::Sessions;
 use crate::sid::NodeId;
 
@@ -170,7 +170,15 @@ impl Adapter for MemoryAdapter {
     }
 
     fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
-        self.joined.sequencer.append(envelope, record, done);
+        let follower = self.follower.clone();
+        let told = move |result: Result<Appended, AppendError>| match result {
+            // Behind the entry itself: whoever is told has been delivered what it is told about.
+            Ok(appended) => follower.push_decided(appended, done),
+            Err(error) => done(Err(error)),
+        };
+        self.joined
+            .sequencer
+            .append(envelope, record, Box::new(told));
     }
 
     fn cast(&self, cast: Cast) {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::adapter::{Cast, Local};
-use crate::log::Entry;
+use crate::log::{AppendDone, Appended, Entry};
 
 /// Items and bytes that may wait for a node; beyond either the sequencer refuses appends (`Busy`).
 const MAX_QUEUED_ENTRIES: usize = 1 << 16;
@@ -21,6 +21,8 @@ const BATCH: usize = 256;
 enum Item {
     Entry(Arc<Entry>),
     Cast(Cast),
+    /// An append of this node, whose entry is in front of it.
+    Decided(Appended, AppendDone),
 }
 
 pub(super) struct Follower {
@@ -55,6 +57,10 @@ impl Follower {
         self.queued_bytes
             .fetch_add(entry.waiting_bytes(), Ordering::Relaxed);
         self.push(Item::Entry(entry));
+    }
+
+    pub(super) fn push_decided(&self, appended: Appended, done: AppendDone) {
+        self.push(Item::Decided(appended, done));
     }
 
     pub(super) fn push_cast(&self, cast: Cast) {
@@ -102,6 +108,7 @@ impl Follower {
                         local.deliver(&entry);
                     }
                     Item::Cast(cast) => local.receive(cast),
+                    Item::Decided(appended, done) => done(Ok(appended)),
                 }
             }
             tokio::task::yield_now().await;
