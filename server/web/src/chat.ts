@@ -22,11 +22,11 @@ import { RoomSync, roomArgument } from "./room_sync";
 import { buildRows, type Row } from "./rows";
 import { Sender } from "./sender";
 import * as settings from "./settings";
+import { browserStorage, tabStorage } from "./storage";
 
 /** A room keeps this many messages, older ones are paged in; more while it is read backwards. */
 const KEPT_MESSAGES = 1_000;
 const KEPT_WHILE_READING = 10_000;
-const FIRST_MESSAGES_MS = 1_000;
 const TYPING_EVERY_MS = 2_000;
 const NAMELESS = "me";
 
@@ -40,7 +40,7 @@ export class Chat {
   onDraft: () => void = () => {};
   readonly identity = new Identity();
   readonly #outbox: Outbox;
-  readonly #own = new OwnMessages(sessionStorage, localStorage);
+  readonly #own = new OwnMessages(tabStorage, browserStorage);
   /** The clientOffset of each own message of this visit: the key of its element in the list. */
   readonly #keys = new Map<number, string>();
   readonly #connection: Connection;
@@ -50,10 +50,8 @@ export class Chat {
   readonly #listeners = new Set<() => void>();
   #typingSentAt = 0;
   #hasSession = false;
-  /** When the lobby may be paged: the first connection brings its newest messages by itself. */
-  #pagesFrom = 0;
-  /** The lobby's position at the first connection: what lies before is history. */
-  #newsAfter = 0;
+  /** What the first connection brings of the lobby is history up to here; its `session` says where. */
+  #newsAfter = Number.POSITIVE_INFINITY;
 
   constructor(io: typeof connectTo, store: OutboxStore) {
     this.#outbox = new Outbox(store);
@@ -179,8 +177,12 @@ export class Chat {
     this.isAtEnd = true;
     this.room.unread = 0;
     this.announcer.forget();
-    if (this.#isReady()) this.#try(this.#sync.loadMembers(this.room), "The members are not known");
+    this.loadMembers();
     this.#changed();
+  }
+
+  loadMembers(): void {
+    if (this.#isReady()) this.#try(this.#sync.loadMembers(this.room), "The members are not known");
   }
 
   /** Returns what is wrong with the name, or nothing. */
@@ -205,7 +207,7 @@ export class Chat {
   loadOlder(): void {
     const { room } = this;
     if (!this.#isReady() || !room.isJoined || room.isLoading || room.loadFailed) return;
-    if (!room.log.more || (room.name === null && Date.now() < this.#pagesFrom)) return;
+    if (!room.log.more) return;
     this.#try(this.#sync.loadOlder(room), "Older messages could not be loaded");
     this.#changed();
   }
@@ -260,7 +262,8 @@ export class Chat {
       this.#connection.restart();
       return;
     }
-    if (!this.session) this.#onFirstSession(session);
+    if (!this.session) this.#newsAfter = session.serverOffset;
+    this.#lobby.advance(session.serverOffset);
     this.session = session;
     this.#hasSession = true;
     this.announcer.status(
@@ -269,15 +272,9 @@ export class Chat {
         : `Connected to ${session.node}.`,
     );
     this.#membership.onSession(session.recovered);
-    this.#try(this.#sync.loadMembers(this.room), "The members are not known");
+    this.loadMembers();
     this.#sender.wake();
     this.#changed();
-  }
-
-  #onFirstSession({ serverOffset }: Session): void {
-    this.#newsAfter = serverOffset;
-    this.#pagesFrom = Date.now() + FIRST_MESSAGES_MS;
-    setTimeout(() => this.#changed(), FIRST_MESSAGES_MS);
   }
 
   #onMessage(name: RoomName, message: Stored): void {
@@ -308,18 +305,18 @@ export class Chat {
     room.log.trim(isReadBackwards ? KEPT_WHILE_READING : KEPT_MESSAGES);
   }
 
-  #onPresence({ room: name, id, name: memberName }: Presence, isHere: boolean): void {
+  #onPresence({ room: name, ...member }: Presence, isHere: boolean): void {
     const room = this.rooms.get(name);
     if (!room) return;
-    if (isHere) room.members.set(id, { id, name: memberName });
-    else room.members.delete(id);
-    room.stopTyping(memberName);
+    if (isHere) room.noteJoined(member);
+    else room.noteLeft(member);
+    room.stopTyping(member.name);
     this.#changed();
   }
 
   #onJoined(room: Room): void {
     this.#sender.wake();
-    if (room === this.room) this.#try(this.#sync.loadMembers(room), "The members are not known");
+    if (room === this.room) this.loadMembers();
     this.#changed();
   }
 

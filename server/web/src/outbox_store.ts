@@ -3,6 +3,7 @@
 // Without Web Locks (a page that came over plain http from another machine) the outbox lives in
 // sessionStorage: it survives a reload, but not its tab.
 import type { OutboxStore, Unsent } from "./outbox";
+import { browserStorage, type KeyValueStore, tabStorage } from "./storage";
 
 const PREFIX = "chatcluster.outbox.";
 const TAB_KEY = "chatcluster.tab";
@@ -10,14 +11,14 @@ const TAB_KEY = "chatcluster.tab";
 const LOCK_WAIT_MS = 500;
 
 export async function openOutboxStore(newId: () => string): Promise<OutboxStore> {
-  if (!("locks" in navigator)) return storeIn(sessionStorage, `${PREFIX}tab`);
-  const former = sessionStorage.getItem(TAB_KEY);
+  if (!("locks" in navigator)) return storeIn(tabStorage, `${PREFIX}tab`);
+  const former = tabStorage.getItem(TAB_KEY);
   const id = former && (await hold(PREFIX + former)) ? former : newId();
   if (id !== former) {
     await hold(PREFIX + id);
-    sessionStorage.setItem(TAB_KEY, id);
+    tabStorage.setItem(TAB_KEY, id);
   }
-  const store = storeIn(localStorage, PREFIX + id);
+  const store = storeIn(browserStorage, PREFIX + id);
   await adoptOrphans(store, PREFIX + id);
   return store;
 }
@@ -35,19 +36,19 @@ function hold(name: string): Promise<boolean> {
 }
 
 async function adoptOrphans(store: OutboxStore, ownKey: string): Promise<void> {
-  const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX) && key !== ownKey);
+  const keys = browserStorage.keys().filter((key) => key.startsWith(PREFIX) && key !== ownKey);
   for (const key of keys) {
     await navigator.locks.request(key, { ifAvailable: true }, (lock) => {
       if (!lock) return;
-      const orphans = parse(localStorage.getItem(key));
+      const orphans = parse(browserStorage.getItem(key));
       const known = new Set(store.load().map((entry) => entry.clientOffset));
       store.save([...store.load(), ...orphans.filter((entry) => !known.has(entry.clientOffset))]);
-      localStorage.removeItem(key);
+      browserStorage.removeItem(key);
     });
   }
 }
 
-function storeIn(storage: Storage, key: string): OutboxStore {
+function storeIn(storage: KeyValueStore, key: string): OutboxStore {
   return {
     load: () => parse(storage.getItem(key)),
     save: (entries) => {

@@ -1,6 +1,7 @@
 // Which stored messages are the user's own. Messages name their author but not his identity, and
 // two people may bear one name; so a message is own if this browser holds its acknowledgement.
 import type { Stored } from "./protocol";
+import type { KeyValueStore } from "./storage";
 
 const KEY = "chatcluster.own";
 const LIMIT = 1_000;
@@ -10,8 +11,8 @@ export class OwnMessages {
   readonly #ofBrowser: Set<number>;
 
   constructor(
-    private readonly tab: Storage,
-    private readonly browser: Storage,
+    private readonly tab: KeyValueStore,
+    private readonly browser: KeyValueStore,
   ) {
     this.#ofTab = read(tab);
     this.#ofBrowser = read(browser);
@@ -33,11 +34,11 @@ export class OwnMessages {
   }
 }
 
-function read(storage: Storage): Set<number> {
+function read(storage: KeyValueStore): Set<number> {
   const text = storage.getItem(KEY) ?? "";
   return new Set(text.split(",").filter(Boolean).map(Number));
 }
 
-function write(storage: Storage, offsets: Set<number>): void {
+function write(storage: KeyValueStore, offsets: Set<number>): void {
   storage.setItem(KEY, [...offsets].slice(-LIMIT).join(","));
 }

@@ -32,10 +32,12 @@ export interface Stamp {
   at: number;
 }
 
+/** Comes once for each connection, after what was missed of the lobby and before what is live. */
 export interface Session {
   node: string;
   recovered: boolean;
   name: string;
+  /** Everything up to here has come. */
   serverOffset: number;
 }
 
@@ -72,7 +74,7 @@ export interface Answers {
   "room:join": { room: string; serverOffset: number };
   "room:leave": { room: string };
   history: Page;
-  who: { members: Member[]; missing: string[] };
+  who: { members: Member[]; total: number; missing: string[] };
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: requests are typed by `Answers` where they are made
@@ -81,6 +83,8 @@ export type ChatSocket = Socket<ServerEvents, Record<string, (...args: any[]) =>
 export const NAME_LENGTH = 64;
 export const PAGE_SIZE = 50;
 export const FILL_PAGE_SIZE = 100;
+/** With more people on a node it tells of nobody who comes or goes. */
+export const PRESENCE_LIMIT = 200;
 export const REFUSED_TOKEN_INVALID = 301;
 export const REFUSED_TOKEN_EXPIRED = 302;
 export const REFUSED_NAME = 303;

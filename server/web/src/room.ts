@@ -1,6 +1,6 @@
 // What this page knows of one room (or the lobby): messages, people, what is unread.
 import { MessageLog } from "./message_log";
-import type { Member, RoomName } from "./protocol";
+import type { Answers, Member, RoomName } from "./protocol";
 
 /** Someone is shown as typing for so long after the last sign of it. */
 const TYPING_SHOWN_MS = 4_000;
@@ -18,7 +18,10 @@ export class Room {
   /** The last load failed: shown in place of older messages, with a way to try again. */
   loadFailed = false;
   draft = "";
+  /** The people here, as far as the server lists them. */
   members = new Map<string, Member>();
+  /** How many people are here, listed or not. */
+  total = 0;
   /** Nodes that did not say who is on them. */
   missingNodes: string[] = [];
   #typists = new Map<string, number>();
@@ -54,8 +57,19 @@ export class Room {
     return [...this.#typists.keys()];
   }
 
-  setMembers(members: readonly Member[], missingNodes: readonly string[]): void {
+  setMembers({ members, total, missing }: Answers["who"]): void {
     this.members = new Map(members.map((member) => [member.id, member]));
-    this.missingNodes = [...missingNodes];
+    this.total = total;
+    this.missingNodes = missing;
+  }
+
+  noteJoined({ id, name }: Member): void {
+    if (!this.members.has(id)) this.total += 1;
+    this.members.set(id, { id, name });
+  }
+
+  noteLeft({ id }: Member): void {
+    const isListed = this.members.delete(id);
+    if (isListed || this.members.size < this.total) this.total -= 1;
   }
 }

@@ -64,8 +64,7 @@ export class RoomSync {
   }
 
   async loadMembers(room: Room): Promise<void> {
-    const { members, missing } = await this.request("who", ...roomArgument(room.name));
-    room.setMembers(members, missing);
+    room.setMembers(await this.request("who", ...roomArgument(room.name)));
   }
 
   async #load(room: Room, rest: HistoryQuery, use: (page: Answers["history"]) => void) {

@@ -1,6 +1,7 @@
 // What the page remembers between visits and what its address asks for. A tab's own choice comes
 // before the browser's latest, so that two tabs can be two people and stay so after a reload.
 import { NAME_LENGTH } from "./protocol";
+import { browserStorage, tabStorage } from "./storage";
 
 const NAME = "chatcluster.name";
 const ROOMS = "chatcluster.rooms";
@@ -12,13 +13,13 @@ export function loadName(): string | undefined {
 
 /** A name that the user chose: also the default of the next tab. */
 export function saveChosenName(name: string): void {
-  sessionStorage.setItem(NAME, name);
-  localStorage.setItem(NAME, name);
+  tabStorage.setItem(NAME, name);
+  browserStorage.setItem(NAME, name);
 }
 
 /** A name that the server gave (`guest-...`): kept by this tab, so that it survives a reload. */
 export function saveGivenName(name: string): void {
-  sessionStorage.setItem(NAME, name);
+  tabStorage.setItem(NAME, name);
 }
 
 /** The name without its outer blanks, or `undefined` if the server would not take it. */
@@ -38,8 +39,8 @@ export function loadRooms(): string[] {
 
 export function saveRooms(rooms: readonly string[]): void {
   const text = JSON.stringify(rooms);
-  sessionStorage.setItem(ROOMS, text);
-  localStorage.setItem(ROOMS, text);
+  tabStorage.setItem(ROOMS, text);
+  browserStorage.setItem(ROOMS, text);
 }
 
 /** `#token=` in the address replaces the stored token and leaves the address; empty forgets it. */
@@ -47,15 +48,15 @@ export function takeToken(): string | undefined {
   const fragment = new URLSearchParams(location.hash.slice(1));
   const given = fragment.get("token");
   if (given !== null) {
-    if (given) localStorage.setItem(TOKEN, given);
-    else localStorage.removeItem(TOKEN);
+    if (given) browserStorage.setItem(TOKEN, given);
+    else browserStorage.removeItem(TOKEN);
     history.replaceState(null, "", location.pathname + location.search);
   }
-  return localStorage.getItem(TOKEN) ?? undefined;
+  return browserStorage.getItem(TOKEN) ?? undefined;
 }
 
 export function forgetToken(): void {
-  localStorage.removeItem(TOKEN);
+  browserStorage.removeItem(TOKEN);
 }
 
 /** `?transport=polling|websocket`, for tests and support. */
@@ -65,5 +66,5 @@ export function chosenTransport(): "polling" | "websocket" | undefined {
 }
 
 function remembered(key: string): string | null {
-  return sessionStorage.getItem(key) ?? localStorage.getItem(key);
+  return tabStorage.getItem(key) ?? browserStorage.getItem(key);
 }

@@ -1,6 +1,7 @@
 // Who is in the shown room.
 import { useEffect, useRef } from "preact/hooks";
 import type { Chat } from "../chat";
+import { PRESENCE_LIMIT } from "../protocol";
 import { Avatar } from "./avatar";
 
 /** A crowd is counted, not listed. */
@@ -11,7 +12,7 @@ export function MemberList({ chat, isOpen }: { chat: Chat; isOpen: boolean }) {
   useEffect(() => {
     if (isOpen) heading.current?.focus();
   }, [isOpen]);
-  const { members, missingNodes } = chat.room;
+  const { members, total, missingNodes } = chat.room;
   const sorted = [...members.values()].sort(
     (a, b) =>
       Number(b.id === chat.ownId) - Number(a.id === chat.ownId) || a.name.localeCompare(b.name),
@@ -19,7 +20,7 @@ export function MemberList({ chat, isOpen }: { chat: Chat; isOpen: boolean }) {
   return (
     <section aria-labelledby="people-heading">
       <h2 id="people-heading" ref={heading} tabIndex={-1}>
-        People here <span class="count">{members.size}</span>
+        People here <span class="count">{total}</span>
       </h2>
       <ul class="member-list" data-testid="members">
         {sorted.slice(0, LISTED).map(({ id, name }) => (
@@ -30,7 +31,15 @@ export function MemberList({ chat, isOpen }: { chat: Chat; isOpen: boolean }) {
           </li>
         ))}
       </ul>
-      {sorted.length > LISTED && <p class="hint">and {sorted.length - LISTED} more</p>}
+      {total > LISTED && <p class="hint">and {total - Math.min(sorted.length, LISTED)} more</p>}
+      {total >= PRESENCE_LIMIT && (
+        <p class="hint">
+          In a crowd nobody is told who comes and goes.{" "}
+          <button type="button" class="quiet" onClick={() => chat.loadMembers()}>
+            Ask again
+          </button>
+        </p>
+      )}
       {missingNodes.length > 0 && (
         <p class="hint">Not heard from {missingNodes.join(", ")}: there may be more.</p>
       )}
