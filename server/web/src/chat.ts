@@ -10,6 +10,7 @@ import type { Gap } from "./message_log";
 import { Outbox, type OutboxStore, type Unsent } from "./outbox";
 import { OwnMessages } from "./own_messages";
 import {
+  type Member,
   NAME_LENGTH,
   type Presence,
   type Refusal,
@@ -182,7 +183,8 @@ export class Chat {
   }
 
   loadMembers(): void {
-    if (this.#isReady()) this.#try(this.#sync.loadMembers(this.room), "The members are not known");
+    if (!this.#isReady() || !this.room.isJoined) return;
+    this.#try(this.#sync.loadMembers(this.room), "The members are not known");
   }
 
   /** Returns what is wrong with the name, or nothing. */
@@ -307,11 +309,20 @@ export class Chat {
 
   #onPresence({ room: name, ...member }: Presence, isHere: boolean): void {
     const room = this.rooms.get(name);
-    if (!room) return;
-    if (isHere) room.noteJoined(member);
-    else room.noteLeft(member);
-    room.stopTyping(member.name);
+    if (isHere) room?.noteJoined(member);
+    else room?.noteLeft(member);
+    if (name === null) this.#onConnection(member, isHere);
+    room?.stopTyping(member.name);
     this.#changed();
+  }
+
+  /** Connections come and go in the lobby only; the named rooms are not told one by one. */
+  #onConnection(member: Member, isHere: boolean): void {
+    for (const room of this.rooms.values()) {
+      if (room.name === null) continue;
+      if (isHere) room.noteBack(member.id);
+      else room.noteGone(member.id);
+    }
   }
 
   #onJoined(room: Room): void {

@@ -4,6 +4,8 @@ import type { Answers, Member, RoomName } from "./protocol";
 
 /** Someone is shown as typing for so long after the last sign of it. */
 const TYPING_SHOWN_MS = 4_000;
+/** So many people who went are known again if they come back. */
+const KEPT_GONE = 500;
 
 export class Room {
   readonly log = new MessageLog();
@@ -24,6 +26,8 @@ export class Room {
   total = 0;
   /** Nodes that did not say who is on them. */
   missingNodes: string[] = [];
+  /** Whose connection ended while in this room; a recovered one has the same id and its rooms. */
+  readonly #gone = new Map<string, Member>();
   #typists = new Map<string, number>();
 
   constructor(readonly name: RoomName) {
@@ -61,6 +65,7 @@ export class Room {
     this.members = new Map(members.map((member) => [member.id, member]));
     this.total = total;
     this.missingNodes = missing;
+    this.#gone.clear();
   }
 
   noteJoined({ id, name }: Member): void {
@@ -71,5 +76,19 @@ export class Room {
   noteLeft({ id }: Member): void {
     const isListed = this.members.delete(id);
     if (isListed || this.members.size < this.total) this.total -= 1;
+  }
+
+  noteGone(id: string): void {
+    const member = this.members.get(id);
+    if (!member) return;
+    this.noteLeft(member);
+    this.#gone.set(id, member);
+    const [oldest] = this.#gone.keys();
+    if (this.#gone.size > KEPT_GONE && oldest !== undefined) this.#gone.delete(oldest);
+  }
+
+  noteBack(id: string): void {
+    const member = this.#gone.get(id);
+    if (member && this.#gone.delete(id)) this.noteJoined(member);
   }
 }

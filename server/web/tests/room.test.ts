@@ -22,3 +22,15 @@ test("in a crowd, people beyond the list are counted", () => {
   room.noteLeft({ id: "not listed", name: "Grace" });
   assert.deepEqual([room.total, room.members.size], [699, 500]);
 });
+
+test("who comes back with the same session is in the room again, others are not", () => {
+  const room = new Room("garden");
+  room.setMembers({ members: people(2), total: 2, missing: [] });
+  room.noteGone("id-1");
+  room.noteGone("elsewhere");
+  assert.deepEqual([room.total, [...room.members.keys()]], [1, ["id-0"]]);
+  room.noteBack("id-1");
+  room.noteBack("id-1");
+  room.noteBack("elsewhere");
+  assert.deepEqual([room.total, [...room.members.keys()]], [2, ["id-0", "id-1"]]);
+});
