@@ -10,7 +10,6 @@ import type { Gap } from "./message_log";
 import { Outbox, type OutboxStore, type Unsent } from "./outbox";
 import { OwnMessages } from "./own_messages";
 import {
-  type Member,
   NAME_LENGTH,
   type Presence,
   type Refusal,
@@ -34,6 +33,8 @@ const NAMELESS = "me";
 export class Chat {
   readonly announcer = new Announcer(() => this.#changed());
   session: Session | null = null;
+  /** The socket's id, as others are told of it; offline the last one. */
+  ownId: string | undefined;
   current: RoomName = null;
   /** The reader is at the newest message: older ones may be dropped, new ones count as read. */
   isAtEnd = true;
@@ -92,10 +93,6 @@ export class Chat {
 
   get problem(): string {
     return this.#connection.problem;
-  }
-
-  get ownId(): string | undefined {
-    return this.#connection.socket.id;
   }
 
   /** The lobby and the rooms that the user is in. */
@@ -267,6 +264,7 @@ export class Chat {
     if (!this.session) this.#newsAfter = session.serverOffset;
     this.#lobby.advance(session.serverOffset);
     this.session = session;
+    this.ownId = this.#connection.socket.id;
     this.#hasSession = true;
     this.announcer.status(
       session.recovered
@@ -307,22 +305,9 @@ export class Chat {
     room.log.trim(isReadBackwards ? KEPT_WHILE_READING : KEPT_MESSAGES);
   }
 
-  #onPresence({ room: name, ...member }: Presence, isHere: boolean): void {
-    const room = this.rooms.get(name);
-    if (isHere) room?.noteJoined(member);
-    else room?.noteLeft(member);
-    if (name === null) this.#onConnection(member, isHere);
-    room?.stopTyping(member.name);
+  #onPresence(presence: Presence, isHere: boolean): void {
+    this.#membership.notePresence(presence, isHere);
     this.#changed();
-  }
-
-  /** Connections come and go in the lobby only; the named rooms are not told one by one. */
-  #onConnection(member: Member, isHere: boolean): void {
-    for (const room of this.rooms.values()) {
-      if (room.name === null) continue;
-      if (isHere) room.noteBack(member.id);
-      else room.noteGone(member.id);
-    }
   }
 
   #onJoined(room: Room): void {

@@ -1,9 +1,10 @@
 // Which rooms the user is in. What he wants holds at once and is remembered; the server follows as
-// soon as there is a session, and again after each one that was not recovered.
+// soon as there is a session, and again after each one that was not recovered. Also who comes and
+// goes there.
 import { Backoff } from "./backoff";
 import { Refused } from "./connection";
 import type { Outbox } from "./outbox";
-import type { Refusal, RoomName } from "./protocol";
+import type { Presence, Refusal, RoomName } from "./protocol";
 import { Room } from "./room";
 import type { Request, RoomSync } from "./room_sync";
 import * as settings from "./settings";
@@ -54,6 +55,20 @@ export class Membership {
     for (const room of this.rooms.values()) {
       if (room.name !== null && !isRecovered) room.isJoined = false;
       void this.#bringInStep(room);
+    }
+  }
+
+  /** Connections come and go in the lobby only: the named rooms are not told one by one. */
+  notePresence({ room: name, id, name: memberName }: Presence, isHere: boolean): void {
+    const room = this.rooms.get(name);
+    if (isHere) room?.noteJoined({ id, name: memberName });
+    else room?.noteLeft(id);
+    room?.stopTyping(memberName);
+    if (room !== this.lobby) return;
+    for (const named of this.rooms.values()) {
+      if (named === this.lobby) continue;
+      if (isHere) named.noteBack(id);
+      else named.noteGone(id);
     }
   }
 

@@ -73,7 +73,7 @@ export class Room {
     this.members.set(id, { id, name });
   }
 
-  noteLeft({ id }: Member): void {
+  noteLeft(id: string): void {
     const isListed = this.members.delete(id);
     if (isListed || this.members.size < this.total) this.total -= 1;
   }
@@ -81,7 +81,7 @@ export class Room {
   noteGone(id: string): void {
     const member = this.members.get(id);
     if (!member) return;
-    this.noteLeft(member);
+    this.noteLeft(id);
     this.#gone.set(id, member);
     const [oldest] = this.#gone.keys();
     if (this.#gone.size > KEPT_GONE && oldest !== undefined) this.#gone.delete(oldest);
