@@ -1,12 +1,16 @@
 // The user's own name. A token's bearer sees it but cannot change it.
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Chat } from "../chat";
 import { NAME_LENGTH } from "../protocol";
 
 export function NameForm({ chat }: { chat: Chat }) {
   const { name, nameProblem, isNamedByToken } = chat.identity;
   const [text, setText] = useState(name);
-  useEffect(() => setText(name), [name]);
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    // Who is at the field writes on, though the server gives a name meanwhile.
+    if (document.activeElement !== field.current) setText(name);
+  }, [name]);
   const save = () => chat.rename(text);
   return (
     <form
@@ -20,6 +24,7 @@ export function NameForm({ chat }: { chat: Chat }) {
       <div class="field-row">
         <input
           id="name"
+          ref={field}
           data-testid="name-input"
           autocomplete="nickname"
           maxLength={NAME_LENGTH}
