@@ -9,6 +9,9 @@ use crate::event::{EmitError, Event};
 use crate::offset::Offset;
 use crate::socket::SocketRef;
 
+/// Bytes that are queued before the rest waits.
+const CHUNK_BYTES: usize = 64 * 1024;
+
 /// A socket that is not live yet.
 pub struct Backfill {
     socket: SocketRef,
@@ -32,32 +35,24 @@ impl Backfill {
         self.start
     }
 
-    /// Sends one event, ahead of everything live. Await [`Backfill::drained`] now and then.
+    /// Sends one event, ahead of everything live; waits where much is queued already, so that history of any length goes
+    /// at the client's pace.
     ///
     /// # Errors
-    /// [`EmitError::Closed`] when the client has gone, [`EmitError::QueueFull`] when it was sent too much at once.
-    pub fn send(&self, event: &Event, position: u64) -> Result<(), EmitError> {
+    /// [`EmitError::Closed`] when the client has gone.
+    pub async fn send(&self, event: &Event, position: u64) -> Result<(), EmitError> {
         let offset = self
             .socket
             .has_offsets()
             .then(|| Offset::UNFINISHED.to_string());
-        let frames = event.frames(
-            self.socket.namespace().path(),
-            None,
-            position,
-            offset.as_deref(),
-        );
-        self.socket
-            .session()
-            .send(&frames)
-            .map_err(|error| match error {
-                chatcluster_engineio::SendError::Closed => EmitError::Closed,
-                chatcluster_engineio::SendError::Full => EmitError::QueueFull,
-            })
-    }
-
-    /// Resolves when little is queued for the client, or it has gone.
-    pub async fn drained(&self) {
-        self.socket.drained().await;
+        let namespace = self.socket.namespace();
+        let frames = event.frames(namespace.path(), None, position, offset.as_deref());
+        if !namespace.send_history(&self.socket, &frames) {
+            return Err(EmitError::Closed);
+        }
+        if self.socket.session().queued_bytes() > CHUNK_BYTES {
+            self.socket.drained().await;
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chatcluster_engineio::{CloseReason, Connection, Flow, Message, Session};
@@ -14,8 +15,10 @@ use crate::packet::{Kind, Packet, Violation};
 use crate::socket::inbox::Job;
 use crate::socket::{DisconnectReason, Socket};
 
-/// The only timer of a connection at this level: it must join a namespace in time.
+/// A connection must join a namespace in time.
 const CONNECT_TIMEOUT: u32 = 1;
+/// The attachments of a packet must follow it in time, the same.
+const ATTACHMENTS_TIMEOUT: u32 = 2;
 
 pub(crate) struct Client {
     io: Arc<Inner>,
@@ -44,6 +47,7 @@ impl Joined {
 }
 
 struct Partial {
+    since: Instant,
     kind: Kind,
     namespace: Box<str>,
     id: Option<u64>,
@@ -71,7 +75,7 @@ impl Client {
             Kind::Disconnect => self.on_disconnect(packet.namespace),
             Kind::Event => self.on_event(packet.namespace, packet.id, packet.data, Vec::new()),
             Kind::Ack => self.on_ack(packet.namespace, packet.id, packet.data, Vec::new()),
-            Kind::BinaryEvent | Kind::BinaryAck => self.on_binary_header(&packet),
+            Kind::BinaryEvent | Kind::BinaryAck => self.on_binary_header(session, &packet),
             Kind::ConnectError => Err(Violation::NotForClients.into()),
         }
     }
@@ -119,8 +123,12 @@ impl Client {
         Ok(Flow::Continue)
     }
 
-    fn on_binary_header(self: &Arc<Self>, packet: &Packet<'_>) -> Result<Flow, Ended> {
+    fn on_binary_header(&self, session: &Session, packet: &Packet<'_>) -> Result<Flow, Ended> {
+        // Nothing is kept for whoever has not connected.
+        self.socket(packet.namespace)?;
+        session.set_timeout(self.io.config().connect_timeout, ATTACHMENTS_TIMEOUT);
         let partial = Partial {
+            since: Instant::now(),
             kind: packet.kind,
             namespace: packet.namespace.into(),
             id: packet.id,
@@ -158,6 +166,7 @@ impl Client {
             data,
             attachments,
             missing: _,
+            since: _,
         } = partial;
         check_placeholders(&data, attachments.len())?;
         if kind == Kind::BinaryEvent {
@@ -333,7 +342,18 @@ impl Connection for ClientConnection {
     }
 
     fn timeout(&self, session: &Arc<Session>, token: u32) {
-        if token == CONNECT_TIMEOUT && self.client.state.lock().joined.is_empty() {
+        let limit = self.client.io.config().connect_timeout;
+        let state = self.client.state.lock();
+        let is_late = match token {
+            CONNECT_TIMEOUT => state.joined.is_empty(),
+            ATTACHMENTS_TIMEOUT => state
+                .partial
+                .as_ref()
+                .is_some_and(|p| p.since.elapsed() >= limit),
+            _ => false,
+        };
+        drop(state);
+        if is_late {
             session.close(CloseReason::ForcedServerClose);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chatcluster_engineio::Session;
+use chatcluster_engineio::{CloseReason, Session};
 use parking_lot::RwLock;
 
 use crate::client::Client;
@@ -15,7 +15,7 @@ use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
 use crate::recovery::{Recovered, Wanted};
 use crate::sid::Sid;
-use crate::socket::{Credentials, Origin, Socket};
+use crate::socket::{Credentials, DisconnectReason, Origin, Socket};
 
 /// Says whether a name is one of its namespaces.
 pub(crate) type Pattern = Box<dyn Fn(&str, &Connecting) -> bool + Send + Sync>;
@@ -96,6 +96,9 @@ fn refuse(session: &Session, path: &str, error: &ConnectError) {
     }
 }
 
+/// A connection that ended while its CONNECT was being worked on.
+const GONE: DisconnectReason = DisconnectReason::Connection(CloseReason::TransportClose);
+
 impl Namespace {
     /// Lets an authenticated client in: with its old session if it can have it, else with a new one.
     async fn enter(
@@ -114,7 +117,9 @@ impl Namespace {
                 .await
             {
                 Ok(recovered) => {
-                    return self.continue_session(client, session, credentials, recovered);
+                    return self
+                        .continue_session(client, session, credentials, recovered)
+                        .await;
                 }
                 Err(reason) => self.note_not_recovered(reason),
             }
@@ -149,7 +154,7 @@ impl Namespace {
         );
     }
 
-    fn continue_session(
+    async fn continue_session(
         self: &Arc<Self>,
         client: &Arc<Client>,
         session: Arc<Session>,
@@ -184,6 +189,8 @@ impl Namespace {
             Self::continued(socket.clone(), &record, from),
             lacks_history,
         );
+        // Whoever took the session while this connection was not registered yet could not evict it: the fence finds out.
+        self.persist(&socket).await;
     }
 
     /// Registers the socket and answers CONNECT in one step of the pipeline: nothing can come before the answer.
@@ -195,27 +202,29 @@ impl Namespace {
         lacks_history: bool,
     ) {
         let start = member.start;
-        let answer = text_frame(&encode(
-            Kind::Connect,
-            self.path(),
-            None,
-            &answer_to(socket),
-        ));
-        let after = {
+        let answer = encode(Kind::Connect, self.path(), None, &answer_to(socket));
+        let answer = Held::Packet(text_frame(&answer));
+        // Before the answer leaves: the client's first event must find its socket.
+        if !client.joined(self.path(), socket) {
+            return self.disconnected(socket, GONE);
+        }
+        let (after, older) = {
             let mut registry = self.registry().lock();
+            let older = registry.by_sid(socket.id()).cloned();
             let slot = registry.register(member);
             socket.set_slot(slot);
-            registry.send(slot, socket, Held::Packet(answer))
+            if !socket.is_connected() {
+                // It ended before it was there to be removed.
+                registry.unregister(slot, socket);
+                return;
+            }
+            (registry.send(slot, socket, answer), older)
         };
         self.finish(after.unwrap_or_default());
-        if client.joined(self.path(), socket) {
-            self.start(socket, start, lacks_history);
-        } else {
-            use crate::socket::DisconnectReason;
-            let reason =
-                DisconnectReason::Connection(chatcluster_engineio::CloseReason::TransportClose);
-            self.disconnected(socket, reason);
+        if let (Some(older), Some(claim)) = (older, &socket.claim) {
+            self.evict(&older, claim.revision());
         }
+        self.start(socket, start, lacks_history);
     }
 
     fn note_not_recovered(&self, reason: NotRecovered) {

@@ -170,7 +170,12 @@ impl Member {
     }
 
     pub(crate) fn send_frames(&self, frames: &Frames, after: &mut After) {
+        // Once something was refused nothing may follow it: its offset would skip what the client did not get.
+        if self.socket.is_overflowed() {
+            return;
+        }
         if self.socket.session().send(frames) == Err(SendError::Full) {
+            self.socket.mark_overflowed();
             after.push((self.socket.clone(), Ending::Overflow));
         }
     }
@@ -206,7 +211,8 @@ impl Member {
         let queue = self.held.get_or_insert_default();
         queue.bytes += held.len_bytes();
         queue.items.push_back((self.announced, held));
-        if queue.bytes > self.socket.max_send_queue() {
+        if queue.bytes > self.socket.max_send_queue() && !self.socket.is_overflowed() {
+            self.socket.mark_overflowed();
             after.push((self.socket.clone(), Ending::Overflow));
         }
     }

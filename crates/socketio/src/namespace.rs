@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use crate::adapter::{Adapter, Answer, Cast, Local, Request, Selection};
 use crate::arguments::Arguments;
 use crate::backfill::Backfill;
-use crate::config::Config;
+use crate::config::{Config, Recovery};
 use crate::counters::Counters;
-use crate::event::{EmitError, Event};
+use crate::event::{EmitError, Event, Frames};
 use crate::handler::{ErasedConnect, ErasedEvent};
 use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
 use crate::member::{After, Held};
@@ -68,14 +68,13 @@ impl Namespace {
     /// A namespace that has not joined its cluster yet.
     pub(crate) fn new(path: &str, shared: Arc<Shared>, setup: Arc<RwLock<Setup>>) -> Arc<Self> {
         let path: Arc<str> = path.into();
-        let window = Window::new(
-            shared
-                .config
-                .recovery
-                .as_ref()
-                .map_or(0, |r| r.memory_window_bytes),
-            recovery_span(&shared.config),
-        );
+        let window = match &shared.config.recovery {
+            Some(recovery) => Window::new(
+                recovery.memory_window_bytes,
+                recovery_span(&shared.config, recovery),
+            ),
+            None => Window::new(BRING_UP_BYTES, BRING_UP_SPAN),
+        };
         Arc::new(Self {
             registry: Mutex::new(Registry::new(path.clone(), window)),
             path,
@@ -229,6 +228,13 @@ impl Namespace {
         self.finish(after.unwrap_or_default());
     }
 
+    /// Sends history to a socket that is not live yet; false if it has gone.
+    pub(crate) fn send_history(&self, socket: &Socket, frames: &Frames) -> bool {
+        self.registry
+            .lock()
+            .send_history(socket.slot(), socket, frames)
+    }
+
     /// Sends an unlogged event to sockets of this node.
     pub(crate) fn broadcast_locally(&self, to: &Selection, event: &Event, is_volatile: bool) {
         let after = self.registry.lock().broadcast(to, event, is_volatile);
@@ -258,14 +264,16 @@ impl Namespace {
     }
 }
 
+/// Without recovery the window only bridges what is logged while a client is sent its history.
+const BRING_UP_BYTES: usize = 8 << 20;
+const BRING_UP_SPAN: Duration = Duration::from_secs(60);
+
 /// How long entries matter: a client may stay away for the window, after having been silent for a ping cycle (semantics 6).
-fn recovery_span(config: &Config) -> Duration {
-    config.recovery.as_ref().map_or(Duration::ZERO, |recovery| {
-        recovery.window
-            + config.engine.ping_interval
-            + config.engine.ping_timeout
-            + Duration::from_secs(10)
-    })
+fn recovery_span(config: &Config, recovery: &Recovery) -> Duration {
+    recovery.window
+        + config.engine.ping_interval
+        + config.engine.ping_timeout
+        + Duration::from_secs(10)
 }
 
 pub(crate) fn now_ms() -> u64 {

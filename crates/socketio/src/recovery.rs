@@ -56,6 +56,11 @@ impl Claim {
         Some(self.overflowed_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
     }
 
+    /// The revision of the last write that has finished.
+    pub(crate) fn revision(&self) -> Revision {
+        self.last_revision.load(Ordering::Acquire)
+    }
+
     /// The session must not be recovered once this connection ends.
     pub(crate) fn give_up(&self) {
         self.is_given_up.store(true, Ordering::Relaxed);
@@ -200,8 +205,7 @@ impl Namespace {
         if from < record.gap_below || registry.has_gap_after(from) {
             return Err(NotRecovered::Gap);
         }
-        let missed = registry.missed(record, from);
-        if missed.events > recovery.max_replay_events || missed.bytes > recovery.max_replay_bytes {
+        if registry.missed_too_much(record, from, recovery) {
             return Err(NotRecovered::TooMuch);
         }
         Ok(from)

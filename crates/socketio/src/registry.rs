@@ -10,7 +10,8 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::adapter::Selection;
-use crate::event::Event;
+use crate::config::Recovery;
+use crate::event::{Event, Frames};
 use crate::log::{Entry, Room, Target};
 use crate::member::{After, Held, Member, Place};
 use crate::offset::Offset;
@@ -38,13 +39,6 @@ pub(crate) enum CatchUp {
     Gap,
     /// The socket is gone.
     Gone,
-}
-
-/// Where a session that wants to be recovered would have to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Missed {
-    pub(crate) events: usize,
-    pub(crate) bytes: usize,
 }
 
 pub(crate) struct Registry {
@@ -105,6 +99,10 @@ impl Registry {
     /// Adds a socket that has seen everything up to `cursor` and follows from there by [`Registry::catch_up`].
     pub(crate) fn register(&mut self, mut member: Member) -> Slot {
         member.stamp = 0;
+        if let Some(cursor) = member.cursor.filter(|cursor| !self.has_gap_after(*cursor)) {
+            // What has aged out of the window in between is nothing that this client can lack.
+            member.cursor = Some(cursor.max(self.window.dropped_to()));
+        }
         let sid = member.socket.id();
         let open: Vec<Room> = member.open_rooms().cloned().collect();
         let slot = self.members.insert(member);
@@ -187,6 +185,12 @@ impl Registry {
         self.member(slot, socket)
             .map(|m| m.open_rooms().cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// Sends history to a socket that is not live yet; false if it has gone.
+    pub(crate) fn send_history(&mut self, slot: Slot, socket: &Socket, frames: &Frames) -> bool {
+        let member = self.member(slot, socket);
+        member.is_some_and(|member| member.socket.session().send_beyond_bound(frames).is_ok())
     }
 
     /// What the session store keeps of the member's place in log and rooms.
@@ -323,19 +327,16 @@ impl Registry {
         self.window.has_gap_after(position, Instant::now())
     }
 
-    /// How much a recovery from `position` would replay.
-    pub(crate) fn missed(&self, record: &Record, position: u64) -> Missed {
-        let mut missed = Missed {
-            events: 0,
-            bytes: 0,
-        };
-        for entry in self.window.after(position) {
+    /// True if a recovery from `position` would replay more than the caps allow.
+    pub(crate) fn missed_too_much(&self, record: &Record, position: u64, caps: &Recovery) -> bool {
+        let (mut events, mut bytes) = (0, 0);
+        self.window.after(position).any(|entry| {
             if crate::member::is_entitled(entry, record.sid, record.start, &record.intervals) {
-                missed.events += 1;
-                missed.bytes += entry.envelope.event.len_bytes();
+                events += 1;
+                bytes += entry.envelope.event.len_bytes();
             }
-        }
-        missed
+            events > caps.max_replay_events || bytes > caps.max_replay_bytes
+        })
     }
 
     /// Moves a replaying socket along the window, one chunk at a time; at its end the socket is live.
@@ -348,7 +349,7 @@ impl Registry {
         let Some(cursor) = member.cursor else {
             return CatchUp::Live;
         };
-        if self.window.has_gap_after(cursor, Instant::now()) {
+        if self.window.dropped_to() > cursor {
             return CatchUp::Gap;
         }
         let mut bytes = 0;

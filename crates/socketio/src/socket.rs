@@ -69,6 +69,8 @@ pub struct Socket {
     slot: AtomicUsize,
     is_connected: AtomicBool,
     is_taken_over: AtomicBool,
+    /// Its send queue refused something: the connection is being closed, once.
+    is_overflowed: AtomicBool,
     listeners: Mutex<Listeners>,
     data: Mutex<Arc<str>>,
     acks: Mutex<HashMap<u64, oneshot::Sender<Arguments>>>,
@@ -114,6 +116,7 @@ impl Socket {
             slot: AtomicUsize::new(NO_SLOT),
             is_connected: AtomicBool::new(true),
             is_taken_over: AtomicBool::new(false),
+            is_overflowed: AtomicBool::new(false),
             listeners: Mutex::default(),
             data: Mutex::new(credentials.data),
             acks: Mutex::default(),
@@ -153,6 +156,15 @@ impl Socket {
     #[must_use]
     pub fn is_taken_over(&self) -> bool {
         self.is_taken_over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_overflowed(&self) -> bool {
+        self.is_overflowed.load(Ordering::Acquire)
+    }
+
+    /// Called under the registry's lock.
+    pub(crate) fn mark_overflowed(&self) {
+        self.is_overflowed.store(true, Ordering::Release);
     }
 
     pub(crate) fn mark_taken_over(&self) {
@@ -307,6 +319,10 @@ impl Socket {
 
     /// Closes the connection under the client without telling it: it reconnects, and recovers if it can.
     pub fn close_transport(&self) {
+        if !self.is_connected() {
+            // The connection may be carrying a successor by now.
+            return;
+        }
         self.session.close(CloseReason::ForcedServerClose);
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Window {
     span: Duration,
     /// Newest entry that was dropped for its size, not its age: position and time of append.
     cut: Option<(u64, Instant)>,
+    /// Newest entry that was dropped for whatever reason; a replay that is not there yet has lost it.
+    dropped_to: u64,
 }
 
 impl Window {
@@ -26,13 +28,11 @@ impl Window {
             max_bytes,
             span,
             cut: None,
+            dropped_to: 0,
         }
     }
 
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
-        if self.max_bytes == 0 {
-            return;
-        }
         let now = entry.appended_at;
         self.bytes += entry.len_bytes();
         self.entries.push_back(entry);
@@ -48,6 +48,7 @@ impl Window {
             if !is_aged {
                 self.cut = Some((first.position, first.appended_at));
             }
+            self.dropped_to = first.position;
             self.bytes -= first.len_bytes();
             self.entries.pop_front();
         }
@@ -62,6 +63,11 @@ impl Window {
         self.cut.is_some_and(|(cut, at)| {
             cut > position && now.saturating_duration_since(at) <= self.span
         })
+    }
+
+    /// The position up to which nothing can be replayed.
+    pub(crate) fn dropped_to(&self) -> u64 {
+        self.dropped_to
     }
 
     /// The entries with positions above `position`, oldest first.
@@ -128,5 +134,10 @@ mod tests {
         std::thread::yield_now();
         window.push(entry(2));
         assert!(!window.has_gap_after(0, Instant::now()));
+        assert_eq!(
+            window.dropped_to(),
+            1,
+            "a replay that was not there yet has lost it all the same"
+        );
     }
 }

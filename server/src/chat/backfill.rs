@@ -54,8 +54,7 @@ impl Chat {
                 return Ok(());
             };
             after = last.position;
-            send(backfill, &rows)?;
-            backfill.drained().await;
+            send(backfill, &rows).await?;
             if rows.len() < CHUNK || after >= backfill.until() {
                 return Ok(());
             }
@@ -68,7 +67,7 @@ impl Chat {
             .history
             .newest(LOBBY, self.0.replay.replay_newest)
             .await?;
-        Ok(send(backfill, &rows)?)
+        Ok(send(backfill, &rows).await?)
     }
 
     async fn send_gap(&self, backfill: &Backfill, from: u64) -> Result<(), Error> {
@@ -82,17 +81,17 @@ impl Chat {
             events::HISTORY_GAP,
             &json!({ "after": from, "before": before }),
         )?;
-        backfill.send(&gap, from)?;
-        Ok(send(backfill, &rows)?)
+        backfill.send(&gap, from).await?;
+        Ok(send(backfill, &rows).await?)
     }
 }
 
-fn send(backfill: &Backfill, rows: &[Message]) -> Result<(), EmitError> {
+async fn send(backfill: &Backfill, rows: &[Message]) -> Result<(), EmitError> {
     // What is above will come through the log.
     for row in rows.iter().filter(|row| row.position <= backfill.until()) {
         let event = message_event(None, &row.content, &row.author, row.at);
         if let Ok(event) = event {
-            backfill.send(&event, row.position)?;
+            backfill.send(&event, row.position).await?;
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use chatcluster_engineio::CloseReason;
 use super::{BackfillSource, Namespace, now_ms};
 use crate::backfill::Backfill;
 use crate::extract::ConnectContext;
+use crate::handler::Work;
 use crate::member::{After, Ending};
 use crate::registry::CatchUp;
 use crate::socket::{DisconnectReason, Socket, SocketRef};
@@ -24,18 +25,21 @@ impl Namespace {
             // Owned by the connection: every wait in it ends with the session.
             tokio::spawn(self.clone().bring_up(socket.clone(), backfill, start));
         }
+        socket.start(self.connect_work(socket));
+    }
+
+    /// What the connect handler does; nothing if there is none, or it cannot be called.
+    fn connect_work(&self, socket: &Arc<Socket>) -> Work {
         let handler = self.setup.read().connect.clone();
-        let Some(handler) = handler else {
-            return;
-        };
         let reference = SocketRef(socket.clone());
-        match handler.call(&ConnectContext { socket: &reference }) {
-            Ok(work) => socket.start(work),
-            Err(rejection) => {
-                self.counters().events_misshaped.increment();
-                tracing::debug!(socket.id = %socket.id(), error = %rejection, "the connect handler was not called");
-            }
-        }
+        let context = ConnectContext { socket: &reference };
+        let called = handler.map(|handler| handler.call(&context)).transpose();
+        let work = called.unwrap_or_else(|rejection| {
+            self.counters().events_misshaped.increment();
+            tracing::debug!(socket.id = %socket.id(), error = %rejection, "the connect handler was not called");
+            None
+        });
+        work.unwrap_or_else(|| Box::pin(std::future::ready(())))
     }
 
     async fn bring_up(

@@ -23,17 +23,26 @@ pub(crate) struct Job {
     pub(crate) ack_id: Option<u64>,
 }
 
-#[derive(Default)]
 pub(super) struct Inbox {
     waiting: VecDeque<Job>,
     is_busy: bool,
     is_paused: bool,
 }
 
+impl Default for Inbox {
+    /// Busy until the connect handler has run.
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            is_busy: true,
+            is_paused: false,
+        }
+    }
+}
+
 impl Socket {
     /// Runs the connect handler; events wait in the inbox until it has returned, so that none misses its handler.
     pub(crate) fn start(self: &Arc<Self>, connect: Work) {
-        self.inbox.lock().is_busy = true;
         self.run(connect);
     }
 

@@ -85,9 +85,8 @@ impl Socket {
     /// [`AckError`].
     pub async fn ask(&self, event: Event, timeout: Duration) -> Result<Arguments, AckError> {
         let (id, answer) = self.start_asking(event).map_err(AckError::Emit)?;
-        let answer = ack::wait(answer, timeout).await;
-        self.forget_ack(id);
-        answer
+        let _asked = Asked { socket: self, id };
+        ack::wait(answer, timeout).await
     }
 
     /// Emits with an acknowledgement id; the answer comes through the channel.
@@ -162,5 +161,17 @@ impl Socket {
 
     fn own_room(&self) -> Broadcast {
         Broadcast::new(self.namespace.clone()).to(self.id.to_string())
+    }
+}
+
+/// Forgets the acknowledgement with whoever waits for it.
+struct Asked<'a> {
+    socket: &'a Socket,
+    id: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.socket.forget_ack(self.id);
     }
 }

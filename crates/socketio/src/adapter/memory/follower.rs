@@ -1,6 +1,7 @@
 //! One node's place behind the sequencer: a queue of released entries and the task that delivers them in order.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -101,17 +102,36 @@ impl Follower {
                 return;
             };
             for item in batch {
-                match item {
-                    Item::Entry(entry) => {
-                        self.queued_bytes
-                            .fetch_sub(entry.waiting_bytes(), Ordering::Relaxed);
-                        local.deliver(&entry);
-                    }
-                    Item::Cast(cast) => local.receive(cast),
-                    Item::Decided(appended, done) => done(Ok(appended)),
-                }
+                self.hand_over(&*local, item);
             }
             tokio::task::yield_now().await;
+        }
+        self.tell_decided();
+    }
+
+    /// Delivery has ended; what was decided is still said.
+    fn tell_decided(&self) {
+        let left = std::mem::take(&mut *self.queue.lock());
+        for item in left {
+            if let Item::Decided(appended, done) = item {
+                done(Ok(appended));
+            }
+        }
+    }
+
+    /// One item must not end the delivery of all others: a panic, which can only be the application's, is logged.
+    fn hand_over(&self, local: &dyn Local, item: Item) {
+        let handed = std::panic::catch_unwind(AssertUnwindSafe(|| match item {
+            Item::Entry(entry) => {
+                self.queued_bytes
+                    .fetch_sub(entry.waiting_bytes(), Ordering::Relaxed);
+                local.deliver(&entry);
+            }
+            Item::Cast(cast) => local.receive(cast),
+            Item::Decided(appended, done) => done(Ok(appended)),
+        }));
+        if handed.is_err() {
+            tracing::error!("a callback of the log panicked");
         }
     }
 

@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 use crate::session::{Record, Revision, Sessions, StoreError};
 use crate::sid::SessionKey;
 
+/// Sessions that may wait for their clients; beyond it the one that has waited longest is given up.
+const MAX_AWAY: usize = 100_000;
+
 #[derive(Default)]
 pub(super) struct MemorySessions(Mutex<State>);
 
@@ -65,6 +68,9 @@ impl State {
         stored.record = record;
         stored.expires_at = Some(at);
         self.expiries.push_back((at, key));
+        if self.expiries.len() > MAX_AWAY {
+            self.drop_oldest();
+        }
         Ok(())
     }
 
@@ -81,6 +87,17 @@ impl State {
             Ok(stored)
         } else {
             Err(StoreError::Fenced)
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((at, key)) = self.expiries.pop_front()
+            && self
+                .sessions
+                .get(&key)
+                .is_some_and(|s| s.expires_at == Some(at))
+        {
+            self.sessions.remove(&key);
         }
     }
 
