@@ -1,5 +1,6 @@
 //! A socket's life in its namespace: brought up, live, too slow, gone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,14 @@ impl Namespace {
         let handler = self.setup.read().connect.clone();
         let reference = SocketRef(socket.clone());
         let context = ConnectContext { socket: &reference };
-        let called = handler.map(|handler| handler.call(&context)).transpose();
+        // A handler that is no `async` block runs, and can panic, before there is a future.
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            handler.map(|handler| handler.call(&context)).transpose()
+        }));
+        let called = called.unwrap_or_else(|_| {
+            socket.on_panic();
+            Ok(None)
+        });
         let work = called.unwrap_or_else(|rejection| {
             self.counters().events_misshaped.increment();
             tracing::debug!(socket.id = %socket.id(), error = %rejection, "the connect handler was not called");
@@ -120,13 +128,24 @@ impl Namespace {
                 Ending::Overflow => self.overflow(&socket),
                 Ending::Disconnect { close: true } => {
                     self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
-                    let session = socket.session();
-                    session.close_after_flush(CloseReason::ForcedServerClose, FLUSH_DEADLINE);
+                    disconnect_all(&socket);
                 }
                 Ending::Disconnect { close: false } => {
                     self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
                 }
             }
         }
+    }
+}
+
+/// Goes on with the other namespaces of a connection; whoever is the last one closes it.
+fn disconnect_all(socket: &Socket) {
+    let siblings = socket.siblings();
+    if siblings.is_empty() {
+        let session = socket.session();
+        session.close_after_flush(CloseReason::ForcedServerClose, FLUSH_DEADLINE);
+    }
+    for sibling in siblings {
+        sibling.disconnect_from(true);
     }
 }

@@ -4,7 +4,7 @@
 //! inbox off; a full inbox stops reading the connection.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -119,7 +119,9 @@ impl Socket {
             ack_id: job.ack_id,
         };
         let mut works = handlers.iter().filter_map(|handler| {
-            let work = handler.call(&context);
+            // A handler that is no `async` block runs, and can panic, before there is a future.
+            let called = catch_unwind(AssertUnwindSafe(|| handler.call(&context)));
+            let work = called.map_err(|_| self.on_panic()).ok()?;
             work.map_err(|rejection| self.on_rejection(&job.name, &rejection))
                 .ok()
         });
@@ -142,17 +144,17 @@ impl Socket {
         tracing::debug!(socket.id = %self.id(), event, error = %rejection, "an event did not reach its handler");
     }
 
-    fn on_panic(&self) {
+    pub(crate) fn on_panic(&self) {
         self.namespace.counters().handler_panics.increment();
-        tracing::error!(socket.id = %self.id(), "an event handler panicked");
+        tracing::error!(socket.id = %self.id(), "a handler panicked");
     }
 
     /// Runs the disconnect handler, beside whatever event handler may still be at work.
     pub(crate) fn run_disconnect(self: &Arc<Self>, reason: DisconnectReason) {
         if let Some(handler) = self.take_disconnect_handler() {
             let socket = self.clone();
-            let work = handler(SocketRef(self.clone()), reason);
             tokio::spawn(async move {
+                let work = async { handler(SocketRef(socket.clone()), reason).await };
                 if AssertUnwindSafe(work).catch_unwind().await.is_err() {
                     socket.on_panic();
                 }
