@@ -176,14 +176,12 @@ impl Client {
         fits: impl Fn(&Seen) -> bool,
     ) -> usize {
         within(what, async {
-            let mut at = from;
+            let mut from = from;
             loop {
-                while at < self.seen.len() {
-                    if fits(&self.seen[at]) {
-                        return at;
-                    }
-                    at += 1;
+                if let Some(at) = self.seen[from..].iter().position(&fits) {
+                    return from + at;
                 }
+                from = self.seen.len();
                 assert!(
                     self.read().await,
                     "the connection ended before {what}; at last {:?}",
