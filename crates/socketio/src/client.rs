@@ -241,6 +241,16 @@ impl Client {
         true
     }
 
+    /// Its sockets, in all namespaces.
+    pub(crate) fn sockets(&self) -> Vec<Arc<Socket>> {
+        let state = self.state.lock();
+        let sockets = state.joined.iter().filter_map(|(_, joined)| match joined {
+            Joined::Connected(socket) if socket.is_connected() => Some(socket.clone()),
+            Joined::Connected(_) | Joined::Connecting => None,
+        });
+        sockets.collect()
+    }
+
     /// The client is not in (any more).
     pub(crate) fn forget(&self, namespace: &str) {
         self.state

@@ -15,7 +15,7 @@ use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
 use crate::recovery::{Recovered, Wanted};
 use crate::sid::Sid;
-use crate::socket::{Credentials, DisconnectReason, Origin, Socket};
+use crate::socket::{Credentials, DisconnectReason, Link, Origin, Socket};
 
 /// Says whether a name is one of its namespaces.
 pub(crate) type Pattern = Box<dyn Fn(&str, &Connecting) -> bool + Send + Sync>;
@@ -145,7 +145,8 @@ impl Namespace {
         } else {
             None
         };
-        let socket = Socket::new(sid, self.clone(), session, credentials, claim, Origin::New);
+        let link = Link::new(session, client);
+        let socket = Socket::new(sid, self.clone(), link, credentials, claim, Origin::New);
         self.begin(
             client,
             &socket,
@@ -178,7 +179,7 @@ impl Namespace {
         let socket = Socket::new(
             record.sid,
             self.clone(),
-            session,
+            Link::new(session, client),
             credentials,
             Some(claim),
             origin,

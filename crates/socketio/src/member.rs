@@ -233,7 +233,11 @@ impl Member {
             };
             queue.bytes = queue.bytes.saturating_sub(held.len_bytes());
             if self.may_go(behind, &held) {
+                let is_last = matches!(held, Held::Disconnect { .. });
                 self.send_now(held, namespace, offset, after);
+                if is_last {
+                    self.held = None;
+                }
             } else if let Some(queue) = &mut self.held {
                 queue.bytes += held.len_bytes();
                 queue.items.push_front((behind, held));

@@ -8,8 +8,8 @@ mod sending;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chatcluster_engineio::{CloseReason, Handshake, Session, TransportKind};
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::arguments::{Arguments, Error};
 use crate::broadcast::Rooms;
+use crate::client::Client;
 use crate::event::{EmitError, text_frame};
 use crate::extensions::Extensions;
 use crate::member::Held;
@@ -60,7 +61,7 @@ impl fmt::Debug for SocketRef {
 pub struct Socket {
     id: Sid,
     namespace: Arc<Namespace>,
-    session: Arc<Session>,
+    link: Link,
     /// The hold on a recoverable session; `None` without recovery.
     pub(crate) claim: Option<Box<Claim>>,
     identity: Option<Arc<str>>,
@@ -76,6 +77,19 @@ pub struct Socket {
     acks: Mutex<HashMap<u64, oneshot::Sender<Arguments>>>,
     inbox: Mutex<Inbox>,
     extensions: Extensions,
+}
+
+/// The connection that carries a socket, with others of the same client.
+pub(crate) struct Link {
+    session: Arc<Session>,
+    client: Weak<Client>,
+}
+
+impl Link {
+    pub(crate) fn new(session: Arc<Session>, client: &Arc<Client>) -> Self {
+        let client = Arc::downgrade(client);
+        Self { session, client }
+    }
 }
 
 /// Where a socket's session comes from.
@@ -100,7 +114,7 @@ impl Socket {
     pub(crate) fn new(
         id: Sid,
         namespace: Arc<Namespace>,
-        session: Arc<Session>,
+        link: Link,
         credentials: Credentials,
         claim: Option<Box<Claim>>,
         origin: Origin,
@@ -108,7 +122,7 @@ impl Socket {
         Arc::new(Self {
             id,
             namespace,
-            session,
+            link,
             claim,
             identity: credentials.identity,
             auth: credentials.auth,
@@ -186,13 +200,13 @@ impl Socket {
     /// The HTTP request that opened the connection.
     #[must_use]
     pub fn handshake(&self) -> &Handshake {
-        self.session.handshake()
+        self.link.session.handshake()
     }
 
     /// The transport at this moment.
     #[must_use]
     pub fn transport(&self) -> TransportKind {
-        self.session.transport()
+        self.link.session.transport()
     }
 
     /// The CONNECT's auth payload; `{}` if there was none.
@@ -210,7 +224,15 @@ impl Socket {
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
-        &self.session
+        &self.link.session
+    }
+
+    /// The other sockets of the same connection.
+    pub(crate) fn siblings(&self) -> Vec<Arc<Socket>> {
+        let client = self.link.client.upgrade();
+        let mut sockets = client.map(|c| c.sockets()).unwrap_or_default();
+        sockets.retain(|socket| !std::ptr::eq(Arc::as_ptr(socket), self));
+        sockets
     }
 
     pub(crate) fn has_offsets(&self) -> bool {
@@ -323,7 +345,7 @@ impl Socket {
             // The connection may be carrying a successor by now.
             return;
         }
-        self.session.close(CloseReason::ForcedServerClose);
+        self.link.session.close(CloseReason::ForcedServerClose);
     }
 
     /// True for the one caller that ends it; what is left is then cleaned up.

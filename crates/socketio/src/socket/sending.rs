@@ -131,7 +131,7 @@ impl Socket {
 
     /// Resolves when little is queued for this client, or it has gone: the pace for sending much.
     pub async fn drained(&self) {
-        self.session.drained().await;
+        self.session().drained().await;
     }
 
     /// To everybody in these rooms but this socket.

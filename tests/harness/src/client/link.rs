@@ -48,8 +48,8 @@ impl Shared {
 pub(super) struct Link {
     shared: Arc<Shared>,
     outbox: mpsc::Sender<Vec<Message>>,
-    reader: Option<JoinHandle<SplitStream<Stream>>>,
-    /// Stops the reader, which then gives its half back.
+    reader: Option<JoinHandle<Option<SplitStream<Stream>>>>,
+    /// Stops the reader, which then gives its half back unless the connection has ended.
     stop: watch::Sender<bool>,
     /// The reading half while nobody reads.
     idle: Option<SplitStream<Stream>>,
@@ -122,7 +122,7 @@ impl Link {
     pub(super) async fn stop_reading(&mut self) {
         self.stop.send_replace(true);
         if let Some(reader) = self.reader.take() {
-            self.idle = reader.await.ok();
+            self.idle = reader.await.ok().flatten();
         }
     }
 
@@ -131,12 +131,16 @@ impl Link {
         if let Some(stream) = self.idle.take() {
             let outbox = self.outbox.clone();
             let stopped = self.stop.subscribe();
-            self.reader = Some(tokio::spawn(read(
-                stream,
-                self.shared.clone(),
-                outbox,
-                stopped,
-            )));
+            let (writer, shared) = (self.writer.abort_handle(), self.shared.clone());
+            self.reader = Some(tokio::spawn(async move {
+                let stream = read(stream, &shared, outbox, stopped).await;
+                if stream.is_none() {
+                    // Both halves go, and with them the socket: a client closes what the server has closed.
+                    writer.abort();
+                    shared.change(|state| state.is_closed = true);
+                }
+                stream
+            }));
         }
     }
 }
@@ -153,15 +157,15 @@ async fn write(mut sink: SplitSink<Stream, Message>, mut outbox: mpsc::Receiver<
 
 async fn read(
     mut stream: SplitStream<Stream>,
-    shared: Arc<Shared>,
+    shared: &Shared,
     outbox: mpsc::Sender<Vec<Message>>,
     mut stopped: watch::Receiver<bool>,
-) -> SplitStream<Stream> {
+) -> Option<SplitStream<Stream>> {
     let mut partial: Option<Incoming> = None;
     loop {
         let message = tokio::select! {
             biased;
-            _ = stopped.wait_for(|stopped| *stopped) => return stream,
+            _ = stopped.wait_for(|stopped| *stopped) => return Some(stream),
             message = stream.next() => message,
         };
         let incoming = match message {
@@ -181,14 +185,11 @@ async fn read(
                 Some(packet)
             }
             Some(Ok(_)) => None,
-            Some(Err(_)) | None => {
-                shared.change(|state| state.is_closed = true);
-                return stream;
-            }
+            Some(Err(_)) | None => return None,
         };
         match incoming {
             Some(packet) if packet.missing > 0 => partial = Some(packet),
-            Some(packet) => keep(&shared, packet.finish().expect("a well-formed packet")),
+            Some(packet) => keep(shared, packet.finish().expect("a well-formed packet")),
             None => {}
         }
     }
