@@ -202,6 +202,7 @@ impl Broadcast {
             target,
             except,
             event,
+            announced_by: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! One connection as Socket.IO sees it: packets in, to the namespaces that it has joined.
 
+mod pace;
+
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +16,7 @@ use crate::io::Inner;
 use crate::packet::{Kind, Packet, Violation};
 use crate::socket::inbox::Job;
 use crate::socket::{DisconnectReason, Socket};
+use pace::Pace;
 
 /// A connection must join a namespace in time.
 const CONNECT_TIMEOUT: u32 = 1;
@@ -25,9 +28,9 @@ pub(crate) struct Client {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     joined: SmallVec<[(Arc<str>, Joined); 1]>,
+    pace: Pace,
     /// A binary packet whose attachments have not all arrived.
     partial: Option<Box<Partial>>,
     is_closed: bool,
@@ -61,7 +64,12 @@ impl Client {
         session.set_timeout(io.config().connect_timeout, CONNECT_TIMEOUT);
         Arc::new(Self {
             io,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                joined: SmallVec::new(),
+                pace: Pace::new(Instant::now()),
+                partial: None,
+                is_closed: false,
+            }),
         })
     }
 
@@ -96,6 +104,10 @@ impl Client {
         let namespace: Arc<str> = packet.namespace.into();
         {
             let mut state = self.state.lock();
+            let limit = self.io.config().max_connects_per_minute;
+            if !state.pace.take(Instant::now(), limit) {
+                return Err(Ended::Forced);
+            }
             let is_full = state.joined.len() >= self.io.max_namespaces_per_client();
             let entry = state.joined.iter_mut().find(|(name, _)| *name == namespace);
             match entry {

@@ -15,6 +15,8 @@ pub struct Config {
     pub inbox_events: usize,
     /// Namespaces that patterns may create; beyond it a new name is an invalid namespace. Default 1000.
     pub max_dynamic_namespaces: usize,
+    /// CONNECTs that one connection may send in a minute; beyond it the connection is closed. Default 256.
+    pub max_connects_per_minute: u32,
 }
 
 impl Default for Config {
@@ -28,6 +30,7 @@ impl Default for Config {
             recovery: None,
             inbox_events: 256,
             max_dynamic_namespaces: 1000,
+            max_connects_per_minute: 256,
         }
     }
 }

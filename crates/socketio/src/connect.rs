@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::counters::NotRecovered;
 use crate::event::text_frame;
 use crate::io::Inner;
-use crate::member::{Held, Member};
+use crate::member::Member;
 use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
@@ -108,10 +108,10 @@ impl Namespace {
         credentials: Credentials,
         wanted: &Wanted,
     ) {
-        let recovery = self.config().recovery.clone();
-        let recovery =
-            recovery.filter(|_| session.handshake().query("recovery").as_deref() != Some("0"));
-        if let (Some(recovery), true) = (&recovery, wanted.is_some()) {
+        let recovery = self
+            .recovery()
+            .filter(|_| session.handshake().query("recovery").as_deref() != Some("0"));
+        if let (Some(recovery), true) = (recovery, wanted.is_some()) {
             match self
                 .recover(wanted, credentials.identity.as_ref(), recovery)
                 .await
@@ -199,12 +199,15 @@ impl Namespace {
         self: &Arc<Self>,
         client: &Arc<Client>,
         socket: &Arc<Socket>,
-        member: Member,
+        mut member: Member,
         lacks_history: bool,
     ) {
         let start = member.start;
+        let backfill = self.setup().read().backfill.clone();
+        let backfill = backfill.filter(|_| lacks_history);
+        member.is_backfilling = backfill.is_some();
         let answer = encode(Kind::Connect, self.path(), None, &answer_to(socket));
-        let answer = Held::Packet(text_frame(&answer));
+        let answer = text_frame(&answer);
         // Before the answer leaves: the client's first event must find its socket.
         if !client.joined(self.path(), socket) {
             return self.disconnected(socket, GONE);
@@ -219,13 +222,13 @@ impl Namespace {
                 registry.unregister(slot, socket);
                 return;
             }
-            (registry.send(slot, socket, answer), older)
+            (registry.greet(slot, socket, &answer), older)
         };
-        self.finish(after.unwrap_or_default());
+        self.finish(after);
         if let (Some(older), Some(claim)) = (older, &socket.claim) {
             self.evict(&older, claim.revision());
         }
-        self.start(socket, start, lacks_history);
+        self.start(socket, start, backfill);
     }
 
     fn note_not_recovered(&self, reason: NotRecovered) {

@@ -226,8 +226,12 @@ impl SocketIo {
             }
         };
         drop(namespaces);
-        namespace.setup().write().connect = Some(erase_connect(handler));
-        NamespaceHandle(namespace.setup_handle())
+        let setup = namespace.setup_arc().clone();
+        setup.write().connect = Some(erase_connect(handler));
+        NamespaceHandle {
+            setup,
+            namespace: Some(namespace),
+        }
     }
 
     /// Adds namespaces by pattern: whoever asks for a name that no other namespace has, and that the function accepts,
@@ -248,7 +252,10 @@ impl SocketIo {
             .patterns
             .write()
             .push((Box::new(accepts), setup.clone()));
-        NamespaceHandle(setup)
+        NamespaceHandle {
+            setup,
+            namespace: None,
+        }
     }
 
     /// A namespace that exists.
@@ -294,7 +301,11 @@ impl SocketIo {
 }
 
 /// A namespace, or a pattern of namespaces, that is being set up.
-pub struct NamespaceHandle(Arc<RwLock<Setup>>);
+pub struct NamespaceHandle {
+    setup: Arc<RwLock<Setup>>,
+    /// `None` for a pattern.
+    namespace: Option<Arc<Namespace>>,
+}
 
 impl NamespaceHandle {
     /// Adds a middleware; they run one after another on every connect, and the first error refuses the client.
@@ -303,7 +314,7 @@ impl NamespaceHandle {
         F: Fn(Arc<Connecting>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
     {
-        self.0
+        self.setup
             .write()
             .middlewares
             .push(middleware::erase(middleware));
@@ -312,10 +323,20 @@ impl NamespaceHandle {
 
     /// Handles an event of every socket, unless the socket has a handler of its own for it. Costs no memory per socket.
     pub fn on<A: 'static>(self, event: &str, handler: impl EventHandler<A>) -> Self {
-        self.0
+        self.setup
             .write()
             .events
             .insert(event.into(), erase_event(handler));
+        self
+    }
+
+    /// Turns recovery off here, whatever [`Config::recovery`] says: no `pid`, no offsets. For namespaces of clients that
+    /// know nothing of it, and of events that nobody needs to get late.
+    pub fn without_recovery(self) -> Self {
+        self.setup.write().is_without_recovery = true;
+        if let Some(namespace) = &self.namespace {
+            namespace.narrow_window();
+        }
         self
     }
 
@@ -325,7 +346,7 @@ impl NamespaceHandle {
         F: Fn(Backfill) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.0.write().backfill = Some(Arc::new(move |backfill| Box::pin(source(backfill))));
+        self.setup.write().backfill = Some(Arc::new(move |backfill| Box::pin(source(backfill))));
         self
     }
 
@@ -337,16 +358,15 @@ impl NamespaceHandle {
     {
         let listener =
             Arc::new(move |arguments| Box::pin(listener(arguments)) as BoxFuture<'static, _>);
-        self.0.write().server_side.push((event.into(), listener));
+        self.setup
+            .write()
+            .server_side
+            .push((event.into(), listener));
         self
     }
 }
 
 impl Namespace {
-    fn setup_handle(&self) -> Arc<RwLock<Setup>> {
-        self.setup_arc().clone()
-    }
-
     /// Everybody in the namespace.
     pub fn all(self: &Arc<Self>) -> Broadcast {
         Broadcast::new(self.clone())

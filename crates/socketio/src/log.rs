@@ -4,7 +4,7 @@
 //! words; [`crate::adapter`] holds the contract, `adapter::memory` the in-process form.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -36,7 +36,13 @@ pub struct Envelope {
     pub except: SmallVec<[Room; 1]>,
     /// What they get.
     pub event: Event,
+    /// The connection that emitted it to its own client, if it is such an event: what that connection sends past the log
+    /// waits for it.
+    pub announced_by: Option<ConnectionId>,
 }
+
+/// Tells the connections of one session apart; random, and no secret.
+pub type ConnectionId = u64;
 
 /// What the durable side keeps of an event.
 #[derive(Debug, Clone)]
@@ -71,9 +77,18 @@ pub struct Busy;
 /// What [`Store::commit`] calls when the record's fate is known.
 pub type CommitDone = Box<dyn FnOnce(Committed) + Send>;
 
+/// Where positions begin that are given out by the clock: a million for each second since 1970 (semantics 8). A clock that
+/// only goes forward puts a restarted log above everything that it gave out before.
+#[must_use]
+pub fn position_by_clock() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs() * 1_000_000
+}
+
 /// The durable side of the in-process log.
 pub trait Store: Send + Sync + 'static {
-    /// The highest stored position, 0 if there is none. Positions start above it.
+    /// The highest position that is stored, or may not be given out for another reason; 0 if there is none. Positions
+    /// start above it.
     fn last_position(&self) -> u64;
 
     /// Queues one record; called in rising order of position, never concurrently, and must not block.

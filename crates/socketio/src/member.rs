@@ -1,34 +1,20 @@
 //! One socket's place in the pipeline: its stays in rooms, its cursor while it replays, and what waits behind the log.
 
+mod held;
+
 use std::sync::Arc;
 
 use chatcluster_engineio::SendError;
 
-use crate::event::{Event, Frames};
+use crate::event::Frames;
 use crate::log::{Entry, Room, Target};
 use crate::offset::Offset;
 use crate::session::{Interval, MAX_LEFT_INTERVALS};
 use crate::sid::Sid;
 use crate::socket::Socket;
 
-/// Something sent past the log that waits until the socket's own earlier emits have come through it.
-pub(crate) enum Held {
-    /// An unlogged event; gets its offset when it leaves.
-    Event { event: Event, id: Option<u64> },
-    /// An acknowledgement or another packet without offset.
-    Packet(Frames),
-    /// The namespace disconnect, and with `true` the whole connection's.
-    Disconnect { packet: Frames, close: bool },
-}
-
-impl Held {
-    fn len_bytes(&self) -> usize {
-        match self {
-            Self::Event { event, .. } => event.len_bytes(),
-            Self::Packet(frames) | Self::Disconnect { packet: frames, .. } => len_bytes(frames),
-        }
-    }
-}
+pub(crate) use held::Held;
+use held::HeldQueue;
 
 pub(crate) struct Member {
     pub(crate) socket: Arc<Socket>,
@@ -36,11 +22,15 @@ pub(crate) struct Member {
     pub(crate) start: u64,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) gap_below: u64,
+    /// No event that carries an offset has been sent to this connection, nor to the session's earlier ones.
+    pub(crate) is_untouched: bool,
     /// Selection that saw this member last.
     pub(crate) stamp: u64,
     /// The position sent last while the socket replays; `None` once it is live.
     pub(crate) cursor: Option<u64>,
-    /// Own unicast events given to the log so far, and how many of them have come through it.
+    /// It is being sent history; the replay comes after that.
+    pub(crate) is_backfilling: bool,
+    /// Own unicast events that the log has taken so far, and how many of them have been sent.
     announced: u64,
     settled: u64,
     /// In order; bounded by the send queue's bound.
@@ -52,13 +42,7 @@ pub(crate) struct Place {
     pub(crate) start: u64,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) gap_below: u64,
-}
-
-#[derive(Default)]
-struct HeldQueue {
-    /// Each with the number of own unicast events that go before it.
-    items: std::collections::VecDeque<(u64, Held)>,
-    bytes: usize,
+    pub(crate) is_untouched: bool,
 }
 
 impl Member {
@@ -68,8 +52,10 @@ impl Member {
             start,
             intervals: Vec::new(),
             gap_below,
+            is_untouched: true,
             stamp: 0,
             cursor: Some(cursor),
+            is_backfilling: false,
             announced: 0,
             settled: 0,
             held: None,
@@ -82,6 +68,7 @@ impl Member {
             start: self.start,
             intervals: self.intervals.clone(),
             gap_below: self.gap_below,
+            is_untouched: self.is_untouched,
         }
     }
 
@@ -126,15 +113,13 @@ impl Member {
 
     /// A left room matters only until every event of the stay has surely arrived (semantics 16).
     fn forget_left(&mut self, now_ms: u64) {
-        if self.cursor.is_some() {
-            // A replay may still have to show what it was entitled to then.
-            return;
+        // A replay may still have to show what it was entitled to then.
+        if self.cursor.is_none() {
+            let keep = self.socket.left_rooms_kept().as_millis();
+            let keep_ms = u64::try_from(keep).unwrap_or(u64::MAX);
+            let is_fresh = |at: u64| now_ms.saturating_sub(at) <= keep_ms;
+            self.intervals.retain(|i| i.left_at.is_none_or(is_fresh));
         }
-        let keep_ms = u64::try_from(self.socket.left_rooms_kept().as_millis()).unwrap_or(u64::MAX);
-        self.intervals.retain(|i| {
-            i.left_at
-                .is_none_or(|at| now_ms.saturating_sub(at) <= keep_ms)
-        });
         while self.intervals.iter().filter(|i| i.left.is_some()).count() > MAX_LEFT_INTERVALS {
             let Some(oldest) = self.intervals.iter().position(|i| i.left.is_some()) else {
                 return;
@@ -144,21 +129,71 @@ impl Member {
         }
     }
 
+    // --- the replay ---
+
+    /// The replay has reached the end of the log: the socket is live from here on.
+    fn end_replay(&mut self, now_ms: u64) {
+        self.cursor = None;
+        // Only now has the end of each stay been sent: it is forgotten a ping cycle after that, not after the leave.
+        for stay in self.intervals.iter_mut().filter(|i| i.left.is_some()) {
+            stay.left_at = Some(now_ms);
+        }
+    }
+
+    /// Goes live, and sends what was held until now.
+    pub(crate) fn go_live(
+        &mut self,
+        namespace: &str,
+        offset: Offset,
+        now_ms: u64,
+        after: &mut After,
+    ) {
+        self.end_replay(now_ms);
+        self.release_held(namespace, offset, after);
+    }
+
+    /// Replays one entry past the send bound, and what waited for it: the caller paces. Returns the bytes queued.
+    pub(crate) fn replay_entry(
+        &mut self,
+        entry: &Entry,
+        namespace: &str,
+        epoch: u64,
+        after: &mut After,
+    ) -> usize {
+        let mut bytes = 0;
+        if is_entitled(entry, self.socket.id(), self.start, &self.intervals) {
+            self.is_untouched = false;
+            let frames = self.frames_of(entry, namespace, epoch);
+            // A closed connection is noticed by its own clean-up.
+            let _closed = self.socket.session().send_beyond_bound(frames);
+            bytes = len_bytes(frames);
+        }
+        let position = entry.position;
+        self.cursor = Some(position);
+        if self.is_own(entry) {
+            self.settled += 1;
+        }
+        self.release_held(namespace, Offset { epoch, position }, after);
+        bytes
+    }
+
     // --- sending ---
 
-    pub(crate) fn send_entry(&self, entry: &Entry, namespace: &str, epoch: u64, after: &mut After) {
+    pub(crate) fn send_entry(
+        &mut self,
+        entry: &Entry,
+        namespace: &str,
+        epoch: u64,
+        after: &mut After,
+    ) {
+        self.is_untouched = false;
         self.send_frames(self.frames_of(entry, namespace, epoch), after);
     }
 
-    /// Replays past the send bound: the caller paces it. Returns the bytes queued.
-    pub(crate) fn replay_entry(&self, entry: &Entry, namespace: &str, epoch: u64) -> usize {
-        if !is_entitled(entry, self.socket.id(), self.start, &self.intervals) {
-            return 0;
-        }
-        let frames = self.frames_of(entry, namespace, epoch);
-        // A closed connection is noticed by its own clean-up.
-        let _closed = self.socket.session().send_beyond_bound(frames);
-        len_bytes(frames)
+    /// History, which paces itself; false if the connection has ended.
+    pub(crate) fn send_history(&mut self, frames: &Frames) -> bool {
+        self.is_untouched = false;
+        self.socket.session().send_beyond_bound(frames).is_ok()
     }
 
     fn frames_of<'a>(&self, entry: &'a Entry, namespace: &str, epoch: u64) -> &'a Frames {
@@ -180,85 +215,28 @@ impl Member {
         }
     }
 
-    /// A unicast event of this socket goes into the log.
-    pub(crate) fn announce(&mut self) {
-        self.announced += 1;
+    /// True if this very connection announced the entry, not an earlier one of the same session.
+    fn is_own(&self, entry: &Entry) -> bool {
+        entry.envelope.announced_by == Some(self.socket.connection())
     }
 
-    /// A unicast event of this socket has come through the log, or failed: what waited behind it may go.
-    pub(crate) fn settle(&mut self, namespace: &str, offset: Offset, after: &mut After) {
-        // Those of an earlier connection of the session come through here too, but were announced there.
-        self.settled = self.announced.min(self.settled + 1);
-        self.release_held(namespace, offset, after);
+    /// An entry was sent, live: what waited behind it may go if it is an own unicast event.
+    pub(crate) fn settle(
+        &mut self,
+        entry: &Entry,
+        namespace: &str,
+        offset: Offset,
+        after: &mut After,
+    ) {
+        if self.is_own(entry) {
+            self.settled += 1;
+            self.release_held(namespace, offset, after);
+        }
     }
 
     /// True if it could be sent to now: nothing is to be sent before.
     pub(crate) fn is_up_to_date(&self) -> bool {
         self.cursor.is_none() && self.settled == self.announced
-    }
-
-    /// Sends at once, or holds it behind the socket's own emits that are still on their way through the log.
-    pub(crate) fn send_direct(
-        &mut self,
-        held: Held,
-        namespace: &str,
-        offset: Offset,
-        after: &mut After,
-    ) {
-        if self.held.is_none() && self.may_go(self.announced, &held) {
-            return self.send_now(held, namespace, offset, after);
-        }
-        let queue = self.held.get_or_insert_default();
-        queue.bytes += held.len_bytes();
-        queue.items.push_back((self.announced, held));
-        if queue.bytes > self.socket.max_send_queue() && !self.socket.is_overflowed() {
-            self.socket.mark_overflowed();
-            after.push((self.socket.clone(), Ending::Overflow));
-        }
-    }
-
-    fn may_go(&self, behind: u64, held: &Held) -> bool {
-        // What carries an offset also waits for the end of a replay: its offset would skip what is still to be replayed.
-        let waits_for_replay =
-            self.cursor.is_some() && matches!(held, Held::Event { id: None, .. });
-        self.settled >= behind && !waits_for_replay
-    }
-
-    /// Sends what was held, as far as nothing holds it any more.
-    pub(crate) fn release_held(&mut self, namespace: &str, offset: Offset, after: &mut After) {
-        while let Some(queue) = &mut self.held {
-            let Some((behind, held)) = queue.items.pop_front() else {
-                self.held = None;
-                return;
-            };
-            queue.bytes = queue.bytes.saturating_sub(held.len_bytes());
-            if self.may_go(behind, &held) {
-                let is_last = matches!(held, Held::Disconnect { .. });
-                self.send_now(held, namespace, offset, after);
-                if is_last {
-                    self.held = None;
-                }
-            } else if let Some(queue) = &mut self.held {
-                queue.bytes += held.len_bytes();
-                queue.items.push_front((behind, held));
-                return;
-            }
-        }
-    }
-
-    fn send_now(&self, held: Held, namespace: &str, offset: Offset, after: &mut After) {
-        match held {
-            Held::Event { event, id } => {
-                let text = (id.is_none() && self.socket.has_offsets()).then(|| offset.to_string());
-                let frames = event.frames(namespace, id, offset.position, text.as_deref());
-                self.send_frames(&frames, after);
-            }
-            Held::Packet(frames) => self.send_frames(&frames, after),
-            Held::Disconnect { packet, close } => {
-                self.send_frames(&packet, after);
-                after.push((self.socket.clone(), Ending::Disconnect { close }));
-            }
-        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::counters::Counters;
 use crate::event::{EmitError, Event, Frames};
 use crate::handler::{ErasedConnect, ErasedEvent};
 use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
-use crate::member::{After, Held};
+use crate::member::Held;
 use crate::middleware::Middleware;
 use crate::registry::Registry;
 use crate::socket::{Socket, SocketRef};
@@ -47,6 +47,7 @@ pub(crate) struct Setup {
     /// Handlers of every socket, unless it has its own for the event.
     pub(crate) events: HashMap<Box<str>, Arc<dyn ErasedEvent>>,
     pub(crate) backfill: Option<BackfillSource>,
+    pub(crate) is_without_recovery: bool,
 }
 
 /// Sends history to a socket that was not recovered.
@@ -69,11 +70,11 @@ impl Namespace {
     pub(crate) fn new(path: &str, shared: Arc<Shared>, setup: Arc<RwLock<Setup>>) -> Arc<Self> {
         let path: Arc<str> = path.into();
         let window = match &shared.config.recovery {
-            Some(recovery) => Window::new(
+            Some(recovery) if !setup.read().is_without_recovery => Window::new(
                 recovery.memory_window_bytes,
                 recovery_span(&shared.config, recovery),
             ),
-            None => Window::new(BRING_UP_BYTES, BRING_UP_SPAN),
+            _ => Window::new(BRING_UP_BYTES, BRING_UP_SPAN),
         };
         Arc::new(Self {
             registry: Mutex::new(Registry::new(path.clone(), window)),
@@ -138,6 +139,18 @@ impl Namespace {
         &self.shared.config
     }
 
+    /// What recovery may do here; `None` if it is off.
+    pub(crate) fn recovery(&self) -> Option<&Recovery> {
+        let recovery = self.shared.config.recovery.as_ref();
+        recovery.filter(|_| !self.setup.read().is_without_recovery)
+    }
+
+    /// There is no recovery here.
+    pub(crate) fn narrow_window(&self) {
+        let mut registry = self.registry.lock();
+        registry.narrow_window(BRING_UP_BYTES, BRING_UP_SPAN);
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.shared.counters
     }
@@ -198,23 +211,26 @@ impl Namespace {
         socket: &Socket,
         event: Event,
     ) -> Result<(), EmitError> {
-        if !socket.is_connected() || !self.registry.lock().announce(socket.slot(), socket) {
+        if !socket.is_connected() {
             return Err(EmitError::Closed);
         }
+        let announced = self.registry.lock().announce(socket.slot(), socket);
+        let number = announced.ok_or(EmitError::Closed)?;
+        let (sid, connection) = (socket.id(), socket.connection());
         let envelope = Envelope {
-            target: Target::Session(socket.id()),
+            target: Target::Session(sid),
             except: [].into_iter().collect(),
             event,
+            announced_by: Some(connection),
         };
-        let (namespace, sid) = (self.clone(), socket.id());
+        let namespace = self.clone();
         self.append(
             envelope,
             None,
             Box::new(move |result| {
                 if let Err(error) = result {
                     tracing::warn!(socket.id = %sid, %error, "an event was not logged and not sent");
-                    let mut after = After::new();
-                    namespace.registry.lock().settle(sid, &mut after);
+                    let after = namespace.registry.lock().retract(sid, connection, number);
                     namespace.finish(after);
                 }
             }),

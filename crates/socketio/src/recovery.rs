@@ -118,6 +118,7 @@ impl Namespace {
             intervals: Vec::new(),
             gap_below: 0,
             is_connected: true,
+            is_untouched: false,
             data,
             overflowed_at: None,
         };
@@ -138,22 +139,21 @@ impl Namespace {
             .and_then(|p| p.as_str())
             .and_then(Pid::parse);
         let pid = pid.ok_or(NotRecovered::UnknownSession)?;
-        let progress = progress_of(wanted)?;
+        let named = progress_of(wanted)?;
         let sessions = self.adapter().sessions();
         let (mut record, revision) = sessions.get(pid.key()).await.map_err(not_recovered)?;
         if record.identity.as_ref() != identity {
             return Err(NotRecovered::OtherIdentity);
         }
-        let epoch = self.adapter().epoch();
-        if record.epoch != epoch || matches!(progress, Progress::At(o) if o.epoch != epoch) {
-            return Err(NotRecovered::Epoch);
-        }
+        let progress = self.progress_in(&record, named)?;
         record.owner = self.adapter().node().clone();
         let was_connected = std::mem::replace(&mut record.is_connected, true);
+        let was_untouched = std::mem::replace(&mut record.is_untouched, false);
         let revision = sessions
             .update(pid.key(), revision, record.clone())
             .await
             .map_err(not_recovered)?;
+        record.is_untouched = was_untouched;
         self.adapter().cast(Cast::Evict {
             sid: record.sid,
             revision,
@@ -182,6 +182,20 @@ impl Namespace {
                 );
                 Err(reason)
             }
+        }
+    }
+
+    /// How far the client has come in this session, whose epoch must be the log's.
+    ///
+    /// The official client never clears its offset: one of another epoch is left over from an earlier session if this one
+    /// was sent nothing, and else nobody's guess (semantics 5).
+    fn progress_in(&self, record: &Record, named: Progress) -> Result<Progress, NotRecovered> {
+        let epoch = self.adapter().epoch();
+        match named {
+            _ if record.epoch != epoch => Err(NotRecovered::Epoch),
+            Progress::At(offset) if offset.epoch == epoch => Ok(named),
+            Progress::At(_) if !record.is_untouched => Err(NotRecovered::Epoch),
+            Progress::At(_) | Progress::Beginning => Ok(Progress::Beginning),
         }
     }
 
@@ -250,6 +264,7 @@ impl Namespace {
             intervals: place.intervals,
             gap_below: place.gap_below,
             is_connected: socket.is_connected(),
+            is_untouched: place.is_untouched && !socket.is_connected(),
             data: socket.data_json(),
             overflowed_at: claim.overflowed_at(),
         }
@@ -322,6 +337,7 @@ impl Namespace {
     pub(crate) fn continued(socket: Arc<Socket>, record: &Record, from: u64) -> Member {
         let mut member = Member::new(socket, record.start, from, record.gap_below);
         member.intervals.clone_from(&record.intervals);
+        member.is_untouched = record.is_untouched;
         member
     }
 }

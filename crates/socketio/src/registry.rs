@@ -3,43 +3,27 @@
 //! One lock guards it all: what holds it stands *between* two log entries. A join position taken under it is exact:
 //! live delivery shows what is above it, replay too (semantics 15).
 
+mod replay;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use slab::Slab;
 
 use crate::adapter::Selection;
-use crate::config::Recovery;
 use crate::event::{Event, Frames};
-use crate::log::{Entry, Room, Target};
+use crate::log::{ConnectionId, Entry, Room, Target};
 use crate::member::{After, Held, Member, Place};
 use crate::offset::Offset;
-use crate::session::Record;
 use crate::sid::Sid;
 use crate::socket::Socket;
 use crate::window::Window;
 
-/// Bytes handed to a replaying socket at a time; the next go follows when it has been written.
-const REPLAY_CHUNK_BYTES: usize = 64 * 1024;
-/// Entries looked at under the lock at a time.
-const REPLAY_CHUNK_ENTRIES: usize = 4096;
+pub(crate) use replay::CatchUp;
 
 /// Index of a member.
 pub(crate) type Slot = usize;
-
-/// How far a replay has come.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum CatchUp {
-    /// There is more; come back when the socket has room.
-    More,
-    /// The socket gets live entries from here on.
-    Live,
-    /// The window no longer holds what the socket needs.
-    Gap,
-    /// The socket is gone.
-    Gone,
-}
 
 pub(crate) struct Registry {
     namespace: Arc<str>,
@@ -88,6 +72,11 @@ impl Registry {
 
     pub(crate) fn room_len(&self, room: &str) -> usize {
         self.rooms.get(room).map_or(0, HashSet::len)
+    }
+
+    /// Keeps no more of the log than a connection needs on its way in.
+    pub(crate) fn narrow_window(&mut self, max_bytes: usize, span: Duration) {
+        self.window.narrow(max_bytes, span);
     }
 
     pub(crate) fn window_bytes(&self) -> usize {
@@ -189,8 +178,8 @@ impl Registry {
 
     /// Sends history to a socket that is not live yet; false if it has gone.
     pub(crate) fn send_history(&mut self, slot: Slot, socket: &Socket, frames: &Frames) -> bool {
-        let member = self.member(slot, socket);
-        member.is_some_and(|member| member.socket.session().send_beyond_bound(frames).is_ok())
+        self.member(slot, socket)
+            .is_some_and(|member| member.send_history(frames))
     }
 
     /// What the session store keeps of the member's place in log and rooms.
@@ -250,36 +239,48 @@ impl Registry {
         }
         self.last = entry.position;
         self.window.push(entry.clone());
+        let offset = self.offset();
         let mut chosen = std::mem::take(&mut self.chosen);
         self.select(&entry.envelope.target, &entry.envelope.except, &mut chosen);
         for slot in &chosen {
             let member = &mut self.members[*slot];
             if member.cursor.is_none() {
                 member.send_entry(entry, &self.namespace, self.epoch, &mut after);
+                member.settle(entry, &self.namespace, offset, &mut after);
             }
         }
         self.chosen = chosen;
-        if let Target::Session(sid) = entry.envelope.target {
-            self.settle(sid, &mut after);
+        after
+    }
+
+    /// A unicast event is about to be appended; what is sent directly waits behind it. Its number, unless the socket is
+    /// gone.
+    pub(crate) fn announce(&mut self, slot: Slot, socket: &Socket) -> Option<u64> {
+        self.member(slot, socket).map(Member::announce)
+    }
+
+    /// The log did not take the unicast event of this number.
+    pub(crate) fn retract(&mut self, sid: Sid, connection: ConnectionId, number: u64) -> After {
+        let offset = self.offset();
+        let mut after = After::new();
+        let member = self
+            .by_sid
+            .get(&sid)
+            .and_then(|slot| self.members.get_mut(*slot))
+            .filter(|member| member.socket.connection() == connection);
+        if let Some(member) = member {
+            member.retract(number, &self.namespace, offset, &mut after);
         }
         after
     }
 
-    /// One of this node's own unicast entries has come through the log, or failed: what was held behind it may go.
-    pub(crate) fn settle(&mut self, sid: Sid, after: &mut After) {
-        let offset = self.offset();
-        let member = self
-            .by_sid
-            .get(&sid)
-            .and_then(|slot| self.members.get_mut(*slot));
-        if let Some(member) = member {
-            member.settle(&self.namespace, offset, after);
+    /// Answers CONNECT: the first thing that a socket is sent. Nothing if it has gone.
+    pub(crate) fn greet(&mut self, slot: Slot, socket: &Socket, answer: &Frames) -> After {
+        let mut after = After::new();
+        if let Some(member) = self.member(slot, socket) {
+            member.send_frames(answer, &mut after);
         }
-    }
-
-    /// A unicast event is about to be appended; what is sent directly waits behind it. False if the socket is gone.
-    pub(crate) fn announce(&mut self, slot: Slot, socket: &Socket) -> bool {
-        self.member(slot, socket).map(Member::announce).is_some()
+        after
     }
 
     /// Sends past the log, in order with what this socket was sent before. `None` if the socket is gone.
@@ -318,51 +319,6 @@ impl Registry {
             epoch: self.epoch,
             position: self.last,
         }
-    }
-
-    // --- recovery ---
-
-    /// True if this node no longer holds everything that a client at `position` can lack.
-    pub(crate) fn has_gap_after(&self, position: u64) -> bool {
-        self.window.has_gap_after(position, Instant::now())
-    }
-
-    /// True if a recovery from `position` would replay more than the caps allow.
-    pub(crate) fn missed_too_much(&self, record: &Record, position: u64, caps: &Recovery) -> bool {
-        let (mut events, mut bytes) = (0, 0);
-        self.window.after(position).any(|entry| {
-            if crate::member::is_entitled(entry, record.sid, record.start, &record.intervals) {
-                events += 1;
-                bytes += entry.envelope.event.len_bytes();
-            }
-            events > caps.max_replay_events || bytes > caps.max_replay_bytes
-        })
-    }
-
-    /// Moves a replaying socket along the window, one chunk at a time; at its end the socket is live.
-    pub(crate) fn catch_up(&mut self, slot: Slot, socket: &Socket, after: &mut After) -> CatchUp {
-        let offset = self.offset();
-        let member = self.members.get_mut(slot);
-        let Some(member) = member.filter(|m| std::ptr::eq(Arc::as_ptr(&m.socket), socket)) else {
-            return CatchUp::Gone;
-        };
-        let Some(cursor) = member.cursor else {
-            return CatchUp::Live;
-        };
-        if self.window.dropped_to() > cursor {
-            return CatchUp::Gap;
-        }
-        let mut bytes = 0;
-        for (seen, entry) in self.window.after(cursor).enumerate() {
-            if bytes >= REPLAY_CHUNK_BYTES || seen >= REPLAY_CHUNK_ENTRIES {
-                return CatchUp::More;
-            }
-            bytes += member.replay_entry(entry, &self.namespace, self.epoch);
-            member.cursor = Some(entry.position);
-        }
-        member.cursor = None;
-        member.release_held(&self.namespace, offset, after);
-        CatchUp::Live
     }
 }
 

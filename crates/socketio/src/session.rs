@@ -53,6 +53,9 @@ pub struct Record {
     pub gap_below: u64,
     /// False once the connection that had it is known to have ended.
     pub is_connected: bool,
+    /// True if its connections are known to have ended without having been sent any event: an offset that the client
+    /// has from another session then says nothing about this one (semantics 5).
+    pub is_untouched: bool,
     /// The socket's `data`, JSON text; empty if never set.
     pub data: Arc<str>,
     /// Milliseconds since 1970 of the last overflow of the send queue; a second one within 30 s ends the session.

@@ -23,6 +23,7 @@ use crate::broadcast::Rooms;
 use crate::client::Client;
 use crate::event::{EmitError, text_frame};
 use crate::extensions::Extensions;
+use crate::log::ConnectionId;
 use crate::member::Held;
 use crate::namespace::Namespace;
 use crate::packet::{Kind, encode};
@@ -60,6 +61,8 @@ impl fmt::Debug for SocketRef {
 /// One client in one namespace. Handlers get it as [`SocketRef`].
 pub struct Socket {
     id: Sid,
+    /// Differs from connection to connection of one session.
+    connection: ConnectionId,
     namespace: Arc<Namespace>,
     link: Link,
     /// The hold on a recoverable session; `None` without recovery.
@@ -121,6 +124,7 @@ impl Socket {
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
+            connection: rand::random(),
             namespace,
             link,
             claim,
@@ -221,6 +225,10 @@ impl Socket {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.is_connected.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn connection(&self) -> ConnectionId {
+        self.connection
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

@@ -32,6 +32,12 @@ impl Window {
         }
     }
 
+    /// Other bounds from here on; what is beyond them goes with the next entry.
+    pub(crate) fn narrow(&mut self, max_bytes: usize, span: Duration) {
+        self.max_bytes = max_bytes;
+        self.span = span;
+    }
+
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         let now = entry.appended_at;
         self.bytes += entry.len_bytes();
@@ -93,6 +99,7 @@ mod tests {
             target: Target::All,
             except: [].into_iter().collect(),
             event,
+            announced_by: None,
         };
         Arc::new(Entry::new(position, envelope))
     }

@@ -19,9 +19,13 @@ const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Namespace {
     /// Puts a socket to work once it is registered: history if it is new, what was logged since, live; and its handler.
-    pub(crate) fn start(self: &Arc<Self>, socket: &Arc<Socket>, start: u64, lacks_history: bool) {
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        socket: &Arc<Socket>,
+        start: u64,
+        backfill: Option<BackfillSource>,
+    ) {
         self.counters().connects.increment();
-        let backfill = self.setup.read().backfill.clone().filter(|_| lacks_history);
         if backfill.is_some() || !self.catch_up(socket) {
             // Owned by the connection: every wait in it ends with the session.
             tokio::spawn(self.clone().bring_up(socket.clone(), backfill, start));
@@ -58,6 +62,7 @@ impl Namespace {
     ) {
         if let Some(source) = backfill {
             source(Backfill::new(SocketRef(socket.clone()), start)).await;
+            self.registry.lock().end_backfill(socket.slot(), &socket);
         }
         while !self.catch_up(&socket) {
             socket.session().drained().await;
@@ -71,7 +76,7 @@ impl Namespace {
         let progress = self
             .registry
             .lock()
-            .catch_up(socket.slot(), socket, &mut after);
+            .catch_up(socket.slot(), socket, now_ms(), &mut after);
         self.finish(after);
         match progress {
             CatchUp::More => false,

@@ -13,18 +13,18 @@ use tokio::sync::Semaphore;
 use crate::client::{Carried, Client, Seen, until, within};
 use crate::node::{Node, config};
 
-fn quiet(io: &SocketIo) {
+pub(crate) fn quiet(io: &SocketIo) {
     io.ns("/", async || {});
 }
 
 /// Logs an event to everybody; returns when it is there.
-async fn publish(node: &Node, event: &str, arg: &Value) {
+pub(crate) async fn publish(node: &Node, event: &str, arg: &Value) {
     let event = Event::new(event, arg).expect("an event");
     let decided = node.main().all().append(event, None).decided();
     within("an append", decided).await.expect("an append");
 }
 
-async fn read_event(client: &mut Client, event: &str) {
+pub(crate) async fn read_event(client: &mut Client, event: &str) {
     let is_it = |seen: &Seen| matches!(seen, Seen::Event { name, .. } if name == event);
     client.read_until(event, 0, is_it).await;
 }

@@ -166,6 +166,18 @@ impl Client {
         self.seen
     }
 
+    /// Leaves the namespace and joins it anew, on the same connection.
+    pub(crate) async fn rejoin(&mut self) {
+        self.send("41".to_owned()).await;
+        self.join_main(None).await;
+    }
+
+    /// Sends CONNECT once more; what comes of it is read elsewhere.
+    pub(crate) async fn knock(&mut self) {
+        self.send("41".to_owned()).await;
+        self.send("40{}".to_owned()).await;
+    }
+
     // --- receiving ---
 
     /// Reads until something fits, at `from` or later among what was seen; returns where it is.

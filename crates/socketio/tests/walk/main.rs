@@ -6,4 +6,5 @@ mod client;
 mod node;
 mod oracle;
 mod random;
+mod seams;
 mod steps;

@@ -256,6 +256,7 @@ mod tests {
             target: Target::All,
             except: [].into_iter().collect(),
             event: Event::new("e", &1).unwrap(),
+            announced_by: None,
         }
     }
 
