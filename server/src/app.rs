@@ -11,7 +11,7 @@ use chatcluster_chat_api as api;
 use chatcluster_engineio::serve;
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::memory::Memory;
-use chatcluster_socketio::log::Store;
+use chatcluster_socketio::log::{Store, position_by_clock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::auth::Authenticator;
@@ -78,6 +78,8 @@ impl Shared {
     fn open(config: &api::Config) -> anyhow::Result<Self> {
         let options = history::Options {
             retention: config.history.retention,
+            // The log begins here, and tells so.
+            taken_positions: position_by_clock(),
             ..history::Options::new(&config.data_dir)
         };
         let history = History::open(&options)

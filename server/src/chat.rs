@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use chatcluster_chat_api as api;
 use chatcluster_socketio::SocketIo;
+use chatcluster_socketio::log::Store as _;
 
 use crate::auth::Authenticator;
 use crate::history::History;
@@ -79,5 +80,11 @@ impl Chat {
             .on(events::HISTORY, pages::on_history)
             .on(events::TYPING, presence::on_typing)
             .on(events::WHO, presence::on_who);
+    }
+
+    /// A position that clients may be told: no restart gives out one up to it again, even if the clock was set back
+    /// meanwhile. No message lies between it and the one given, which this node has reached.
+    fn tellable(&self, reached: u64) -> u64 {
+        reached.min(self.0.history.last_position())
     }
 }

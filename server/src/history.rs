@@ -45,6 +45,8 @@ pub struct Options {
     pub queue_bytes: usize,
     /// Time within which a read is answered, waiting included.
     pub read_deadline: Duration,
+    /// Positions up to here may not be given out, now or after a restart: clients may have been told them.
+    pub taken_positions: u64,
     /// Size beyond which the database does not grow and commits fail, if limited.
     pub max_bytes: Option<u64>,
 }
@@ -60,6 +62,7 @@ impl Options {
             queue_records: 16_384,
             queue_bytes: 32 << 20,
             read_deadline: Duration::from_secs(5),
+            taken_positions: 0,
             max_bytes: None,
         }
     }

@@ -13,7 +13,7 @@ pub(super) async fn on_connect(s: SocketRef, State(chat): State<Chat>, guest: Gu
         "node": chat.0.node,
         "recovered": s.recovered(),
         "name": visitor.name(),
-        "serverOffset": s.position(),
+        "serverOffset": chat.tellable(s.position()),
     });
     if let Err(error) = s.emit_unlogged(events::SESSION, &about) {
         tracing::debug!(%error, "a client left before it was told about itself");

@@ -72,7 +72,7 @@ pub(super) async fn on_join(
     };
     let is_new = !name.is_joined_by(&s);
     // Everything above it comes live, everything up to it is in the history.
-    let position = s.join(name.socket_room()).await;
+    let position = chat.tellable(s.join(name.socket_room()).await);
     if is_new {
         presence::announce(&s, events::JOINED, Some(&name), guest.0.name());
     }

@@ -165,11 +165,17 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<(Connection,
     if objects == 0 {
         create(&mut connection).map_err(failed)?;
     }
-    let last = "SELECT last_position FROM log_state";
-    let last: i64 = connection
-        .query_row(last, [], |row| row.get(0))
-        .map_err(failed)?;
-    Ok((connection, u64::try_from(last).unwrap_or(0)))
+    let last = raise_last_position(&connection, options.taken_positions).map_err(failed)?;
+    Ok((connection, last))
+}
+
+/// The highest position that may not be given out again, which is at least `taken` from now on.
+fn raise_last_position(connection: &Connection, taken: u64) -> rusqlite::Result<u64> {
+    let raise =
+        "UPDATE log_state SET last_position = max(last_position, ?1) RETURNING last_position";
+    let taken = i64::try_from(taken).unwrap_or(i64::MAX);
+    let last: i64 = connection.query_row(raise, [taken], |row| row.get(0))?;
+    Ok(u64::try_from(last).unwrap_or(0))
 }
 
 /// Opens a connection that cannot write.

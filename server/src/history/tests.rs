@@ -113,6 +113,25 @@ async fn a_repeated_key_is_a_duplicate_within_a_batch_and_across_batches() {
     );
 }
 
+#[test]
+fn positions_that_clients_may_have_been_told_are_not_given_out_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = |taken_positions| Options {
+        taken_positions,
+        ..Options::new(dir.path())
+    };
+    let history = History::open(&taken(1_000)).unwrap();
+    assert_eq!(history.last_position(), 1_000);
+    commit_all(&history, vec![(1_001, record(1, "", "one", 1))]);
+    drop(history);
+    // The clock was set back.
+    let history = History::open(&taken(500)).unwrap();
+    assert_eq!(history.last_position(), 1_001);
+    drop(history);
+    let history = History::open(&taken(2_000)).unwrap();
+    assert_eq!(history.last_position(), 2_000);
+}
+
 #[tokio::test]
 async fn a_bad_record_fails_alone() {
     let dir = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::{Adapter, Answers, Cast, Cluster, Local, Request};
-use crate::log::{AppendDone, AppendError, Appended, Envelope, Record, Store};
+use crate::log::{AppendDone, AppendError, Appended, Envelope, Record, Store, position_by_clock};
 use crate::session::Sessions;
 use crate::sid::NodeId;
 
@@ -54,7 +54,8 @@ impl Memory {
     /// A cluster whose namespaces in `stores` keep their stored events durably.
     #[must_use]
     pub fn new(stores: HashMap<String, Arc<dyn Store>>) -> Self {
-        let epoch = unix_time().as_millis();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let epoch = now.unwrap_or_default().as_millis();
         Self {
             shared: Arc::new(Shared {
                 // A restart is a new epoch: positions that were given out but not stored may come again.
@@ -127,14 +128,7 @@ impl Shared {
 
 /// Above everything that an earlier process can have given out (semantics 8).
 fn first_position(store: Option<&dyn Store>) -> u64 {
-    let by_clock = unix_time().as_secs() * 1_000_000;
-    by_clock.max(store.map_or(0, |s| s.last_position() + 1))
-}
-
-fn unix_time() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    position_by_clock().max(store.map_or(0, |s| s.last_position() + 1))
 }
 
 struct MemoryAdapter {
