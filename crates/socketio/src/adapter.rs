@@ -20,7 +20,7 @@ use crate::session::Sessions;
 use crate::sid::{NodeId, Sid};
 
 /// A choice of sockets: those of the target, without those in one of the `except` rooms.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     /// Who is chosen.
     pub target: Target,
@@ -29,7 +29,7 @@ pub struct Selection {
 }
 
 /// Sent to all other nodes, at most once, in order with the log where the adapter can.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cast {
     /// An event that is not logged (volatile): who cannot be written to at once does not get it.
     Volatile {
@@ -53,7 +53,7 @@ pub enum Cast {
 }
 
 /// Asked of all other nodes; each answers once or is named as missing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Which sockets are there?
     Fetch(Selection),
@@ -80,7 +80,7 @@ pub enum Request {
 }
 
 /// What one node answers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Answer {
     /// To [`Request::Fetch`].
     Sockets(Vec<RemoteSocket>),
@@ -118,6 +118,9 @@ pub struct RemoteSocket {
 pub trait Local: Send + Sync + 'static {
     /// The next log entry. Called in order of position, from one place at a time.
     fn deliver(&self, entry: &Arc<Entry>);
+    /// The log cannot be followed any further from where this node was: it goes on after `position`, in `epoch`. Whoever
+    /// is connected may have missed something, so every session ends, and none from before is recovered (semantics 11).
+    fn restart(&self, epoch: u64, position: u64);
     /// A cast from another node, or this node's own where order with the log matters.
     fn receive(&self, cast: Cast);
     /// A request of another node.
@@ -129,7 +132,7 @@ pub trait Adapter: Send + Sync + 'static {
     /// This node.
     fn node(&self) -> &NodeId;
 
-    /// The log's epoch.
+    /// The log's epoch. Changes only with [`Local::restart`].
     fn epoch(&self) -> u64;
 
     /// The position before the first one that a namespace opened now can be given.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use socketioxide_core::parser::{Parse as _, ParserError};
 use socketioxide_core::{Str, Value};
@@ -32,6 +32,30 @@ pub struct Arguments {
     /// Byte range of the arguments inside `array`, without brackets and name.
     inner: (usize, usize),
     attachments: Vec<Bytes>,
+}
+
+/// What nodes send each other.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    json: String,
+    attachments: Vec<Bytes>,
+}
+
+impl Serialize for Arguments {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parts = Parts {
+            json: format!("[{}]", self.json()),
+            attachments: self.attachments.clone(),
+        };
+        parts.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Parts { json, attachments } = Parts::deserialize(deserializer)?;
+        Self::of_ack(&json, attachments).map_err(serde::de::Error::custom)
+    }
 }
 
 impl std::fmt::Debug for Arguments {
@@ -226,6 +250,21 @@ mod tests {
         assert_eq!(&*name, "ping");
         assert_eq!(arguments.json(), "");
         assert!(arguments.read::<String>().is_err());
+    }
+
+    #[test]
+    fn arguments_survive_the_way_to_another_node() {
+        let (_, arguments) = Arguments::of_event(
+            r#"["file", {"_placeholder":true,"num":0} ,2]"#,
+            vec![Bytes::from_static(b"abc")],
+        )
+        .unwrap();
+        let sent = serde_json::to_string(&arguments).unwrap();
+        let got: Arguments = serde_json::from_str(&sent).unwrap();
+        let read: (Bytes, u8) = got.read().unwrap();
+        assert_eq!(read, (Bytes::from_static(b"abc"), 2));
+        let broken = r#"{"json":"[1","attachments":[]}"#;
+        assert!(serde_json::from_str::<Arguments>(broken).is_err());
     }
 
     #[test]

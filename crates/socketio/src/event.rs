@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use chatcluster_engineio::Frame;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use socketioxide_core::Value;
 use socketioxide_core::parser::Parse as _;
@@ -77,13 +77,50 @@ impl From<AppendError> for EmitError {
 ///
 /// [`Event::new`] suits nearly everything. [`Event::with_position`] leaves a place for the log position,
 /// which is known only once the log has taken the event.
-#[derive(Debug, Clone)]
+///
+/// Its serialised form is for other nodes of the same cluster; what cannot be an event is refused when it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
 pub struct Event {
     /// `["name",…` without the closing bracket.
     json: Box<str>,
     /// Where the position's digits go.
     position_at: Option<usize>,
     attachments: Vec<Bytes>,
+}
+
+/// What another node says an event is.
+#[derive(Deserialize)]
+struct Parts {
+    json: Box<str>,
+    position_at: Option<usize>,
+    attachments: Vec<Bytes>,
+}
+
+/// The parts that another node sent are no event.
+#[derive(Debug, thiserror::Error)]
+#[error("not an event")]
+struct NotAnEvent;
+
+impl TryFrom<Parts> for Event {
+    type Error = NotAnEvent;
+
+    fn try_from(parts: Parts) -> Result<Self, NotAnEvent> {
+        let Parts {
+            json,
+            position_at,
+            attachments,
+        } = parts;
+        let has_place = position_at.is_none_or(|at| json.is_char_boundary(at));
+        if !has_place || !json.starts_with("[\"") {
+            return Err(NotAnEvent);
+        }
+        Ok(Self {
+            json,
+            position_at,
+            attachments,
+        })
+    }
 }
 
 impl Event {

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::event::{Event, Frames};
@@ -17,7 +18,7 @@ use crate::sid::Sid;
 pub type Room = Arc<str>;
 
 /// Who gets an event. A socket gets one copy, however many of the rooms it is in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// Every socket of the namespace.
     All,
@@ -28,7 +29,7 @@ pub enum Target {
 }
 
 /// An event and its audience: what the log holds at a position.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// Who gets it.
     pub target: Target,
@@ -45,7 +46,7 @@ pub struct Envelope {
 pub type ConnectionId = u64;
 
 /// What the durable side keeps of an event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The message's identity: a second record with the same key is a duplicate of the first (semantics 13).
     pub key: [u8; 16],

@@ -308,6 +308,14 @@ impl Local for Namespace {
         self.finish(after);
     }
 
+    fn restart(&self, epoch: u64, position: u64) {
+        let sockets = self.registry.lock().restart(epoch, position);
+        self.position.send_replace(position);
+        for socket in sockets {
+            self.end_session(&socket);
+        }
+    }
+
     fn receive(&self, cast: Cast) {
         match cast {
             Cast::Volatile { to, event } => self.broadcast_locally(&to, &event, true),

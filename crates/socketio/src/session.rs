@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 use crate::log::Room;
 use crate::sid::{NodeId, SessionKey, Sid};
@@ -15,7 +16,7 @@ use crate::sid::{NodeId, SessionKey, Sid};
 pub(crate) const MAX_LEFT_INTERVALS: usize = 64;
 
 /// A stay in a room: entitles to the room's entries at positions above `joined` up to and with `left`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interval {
     /// The room.
     pub room: Room,
@@ -35,7 +36,7 @@ impl Interval {
 }
 
 /// A session as it is stored.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The socket id that a recovered client gets back.
     pub sid: Sid,

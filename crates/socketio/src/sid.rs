@@ -5,13 +5,14 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 const SID_BYTES: usize = 15;
 const SID_CHARS: usize = 20;
 
 /// A socket's public id: 20 characters of base64url, 120 random bits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sid([u8; SID_BYTES]);
 
 impl Sid {
@@ -93,7 +94,7 @@ impl fmt::Display for SessionKey {
 }
 
 /// Names one node for as long as its process runs; another start is another id.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeId(std::sync::Arc<str>);
 
 impl NodeId {

@@ -38,6 +38,14 @@ impl Window {
         self.span = span;
     }
 
+    /// Begins anew: what lies between the last entry and `position` will not come, so that whoever lacks it has a gap.
+    pub(crate) fn restart(&mut self, position: u64, now: Instant) {
+        self.entries.clear();
+        self.bytes = 0;
+        self.cut = Some((position, now));
+        self.dropped_to = position;
+    }
+
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         let now = entry.appended_at;
         self.bytes += entry.len_bytes();

@@ -110,6 +110,15 @@ impl Local for GatedLocal {
         });
     }
 
+    fn restart(&self, epoch: u64, position: u64) {
+        let local = self.local.clone();
+        self.gate.pass(move || {
+            if let Some(local) = local.upgrade() {
+                local.restart(epoch, position);
+            }
+        });
+    }
+
     fn receive(&self, cast: Cast) {
         let local = self.local.clone();
         self.gate.pass(move || {

@@ -28,6 +28,15 @@ pub(crate) enum CatchUp {
 }
 
 impl Registry {
+    /// The log goes on after `position`, in `epoch`, and what lies between will not come. Returns the sockets, whose
+    /// sessions cannot go on.
+    pub(crate) fn restart(&mut self, epoch: u64, position: u64) -> Vec<Arc<Socket>> {
+        self.epoch = epoch;
+        self.last = position;
+        self.window.restart(position, Instant::now());
+        self.sockets()
+    }
+
     /// True if this node no longer holds everything that a client at `position` can lack.
     pub(crate) fn has_gap_after(&self, position: u64) -> bool {
         self.window.has_gap_after(position, Instant::now())
@@ -68,7 +77,9 @@ impl Registry {
         let Some(cursor) = member.cursor else {
             return CatchUp::Live;
         };
-        if self.window.dropped_to() > cursor || member.gap_below > cursor {
+        let is_lost = self.window.dropped_to() > cursor || member.gap_below > cursor;
+        // Above the end: of an epoch that ended while the session was being opened.
+        if is_lost || cursor > self.last {
             return CatchUp::Gap;
         }
         // What was sent before anything was logged behind it.

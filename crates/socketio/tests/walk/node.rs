@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use chatcluster_socketio::adapter::Cluster;
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::engineio::serve;
 use chatcluster_socketio::{Config, Namespace, NodeId, Recovery, SocketIo};
@@ -35,6 +36,17 @@ impl Node {
         threads: usize,
         set_up: impl FnOnce(&SocketIo),
     ) -> Self {
+        let cluster = cluster.node(NodeId::new(&index.to_string()));
+        Self::over(cluster, config, threads, set_up)
+    }
+
+    /// Starts the node of a cluster.
+    pub(crate) fn over(
+        cluster: Arc<dyn Cluster>,
+        config: Config,
+        threads: usize,
+        set_up: impl FnOnce(&SocketIo),
+    ) -> Self {
         let mut builder = if threads == 1 {
             tokio::runtime::Builder::new_current_thread()
         } else {
@@ -52,7 +64,7 @@ impl Node {
         let listener = TcpListener::from_std(listener).expect("a listener");
         let io = SocketIo::builder()
             .config(config)
-            .cluster(cluster.node(NodeId::new(&index.to_string())))
+            .cluster(cluster)
             .build()
             .expect("a configuration that holds");
         drop(inside);

@@ -1,8 +1,13 @@
 //! Where a replay meets what is sent past the log, where sessions of two epochs meet, and who may have no recovery.
 
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use chatcluster_socketio::{AckSender, Config, Data, NotRecovered, SocketIo, SocketRef};
+use chatcluster_socketio::adapter::memory::Memory;
+use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
+use chatcluster_socketio::{
+    AckSender, Config, Data, Event, NodeId, NotRecovered, Offset, SocketIo, SocketRef,
+};
 use serde_json::{Value, json};
 
 use crate::behaviour::{publish, quiet, read_event};
@@ -38,7 +43,7 @@ fn talkative(io: &SocketIo) {
         .on(
             "say",
             async |s: SocketRef, Data(n): Data<u64>, ack: AckSender| {
-                let event = chatcluster_socketio::Event::new("own", &n).expect("an event");
+                let event = Event::new("own", &n).expect("an event");
                 let said = s.namespace().all().append(event, None).decided().await;
                 said.expect("an append");
                 ack.send(&n).expect("an acknowledgement");
@@ -182,7 +187,7 @@ async fn a_stay_is_remembered_for_a_ping_cycle_after_the_replay_that_showed_its_
     until("the cut", || node.main().local_len() == 0).await;
     let news = json!("x".repeat(10_000));
     for _ in 0..STAY {
-        let event = chatcluster_socketio::Event::new("news", &news).expect("an event");
+        let event = Event::new("news", &news).expect("an event");
         let decided = node.main().to("room").append(event, None).decided();
         within("an append", decided).await.expect("an append");
     }
@@ -269,4 +274,47 @@ async fn a_connection_that_connects_again_and_again_is_closed() {
     client.knock().await;
     client.read_to_end(false).await;
     assert_eq!(node.io.counters().violations.get(), 1);
+}
+
+/// The in-process log, which its test can end as a broker's can.
+struct Interrupted {
+    cluster: Arc<dyn Cluster>,
+    locals: Mutex<Vec<Weak<dyn Local>>>,
+}
+
+impl Cluster for Interrupted {
+    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+        self.locals.lock().expect("no panic").push(local.clone());
+        self.cluster.open(namespace, local)
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_followed_ends_every_session() {
+    let cluster = Arc::new(Interrupted {
+        cluster: Memory::default().node(NodeId::new("0")),
+        locals: Mutex::default(),
+    });
+    let node = Node::over(cluster.clone(), config(), 1, quiet);
+    let mut client = Client::connect(node.address).await;
+    publish(&node, "news", &json!(1)).await;
+    read_event(&mut client, "news").await;
+    let carried = client.carried.clone();
+    let position = node.main().position() + 1;
+    for local in cluster.locals.lock().expect("no panic").iter() {
+        local.upgrade().expect("it lives").restart(7, position);
+    }
+    client.read_to_end(false).await;
+    let mut again = Client::resume(node.address, &carried).await;
+    assert_ne!(
+        again.carried.pid, carried.pid,
+        "it may have missed something"
+    );
+    publish(&node, "news", &json!(2)).await;
+    publish(&node, "news", &json!(3)).await;
+    read_event(&mut again, "news").await;
+    let offset = again.carried.offset.as_deref().expect("an offset");
+    let offset: Offset = offset.parse().expect("ours");
+    assert_eq!(offset.epoch, 7);
+    assert!(offset.position > position, "the log goes on after it");
 }
