@@ -22,13 +22,16 @@ BENCH_MODULES := bench/$(STAMP)
 PAGE := server/web/dist/index.html
 PAGE_SOURCES := $(shell find server/web/src server/web/static server/web/*.json server/web/*.mjs -type f 2>/dev/null)
 
-# What the compatibility tests start. They may be set to programs built elsewhere.
+# What tests start. Each may be set to a program built elsewhere.
 EXAMPLES := $(TARGET_DIR)/debug/examples
 export CHATCLUSTER_SERVER ?= $(abspath $(TARGET_DIR)/debug/chatcluster-server)
 export CHATCLUSTER_FEATURES ?= $(abspath $(EXAMPLES)/features)
 export CHATCLUSTER_WORKLOAD ?= $(abspath $(EXAMPLES)/workload)
 export CHATCLUSTER_PROTOCOL_V4 ?= $(abspath $(EXAMPLES)/protocol_v4)
 export CHATCLUSTER_PROTOCOL_V5 ?= $(abspath $(EXAMPLES)/protocol_v5)
+# Built from tests/tools unless another one is named.
+NATS_SERVER := $(if $(CHATCLUSTER_NATS_SERVER),,.tools/bin/nats-server)
+export CHATCLUSTER_NATS_SERVER ?= $(abspath $(NATS_SERVER))
 
 .PHONY: help
 help: ## Lists the targets
@@ -89,9 +92,19 @@ deny: ## Runs cargo-deny with the advisories (builds it once, some minutes; CI's
 
 ##### Test
 
+# Servers that are not ours, at the versions in tests/tools/go.mod; each is built once.
+.PHONY: nats
+nats: $(NATS_SERVER) ## Builds the nats-server that the tests start (once, about a minute)
+
+.tools/bin/nats-server: tests/tools/go.mod tests/tools/go.sum
+	@scripts/need.sh go
+	@CGO_ENABLED=0 $(STEP) "nats-server, from Go" \
+		go -C tests/tools build -trimpath -ldflags "-s -w" -o "$(abspath $@)" github.com/nats-io/nats-server/v2
+	@touch $@
+
 .PHONY: test
 ifdef T
-test: web $(COMPAT_MODULES) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
+test: web nats $(COMPAT_MODULES) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
 	@scripts/need.sh rust node browser python
 	@T='$(T)' LOCKED='$(LOCKED)' scripts/test-one.sh
 else
@@ -100,7 +113,7 @@ test: test-rust test-fuzz test-web test-compat
 endif
 
 .PHONY: test-rust
-test-rust: web
+test-rust: web nats
 	@scripts/need.sh rust
 	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
 	@$(STEP) "Rust tests" cargo test $(LOCKED) --workspace --no-fail-fast

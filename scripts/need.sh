@@ -34,6 +34,21 @@ need_node() {
   return 1
 }
 
+# Debian's Go is too old to be worth installing. Asked in the module's folder, a Go that may fetch the version of go.mod has done so.
+need_go() {
+  local version
+  if ! command -v go >/dev/null; then
+    say "Go is missing: install Go 1.26 or newer (https://go.dev/dl)"
+    return 1
+  fi
+  version=$(cd "$(dirname "$0")/../tests/tools" && go env GOVERSION 2>/dev/null) || version=$(go version | awk '{ print $3 }')
+  local minor=${version#go1.}
+  minor=${minor%%[!0-9]*}
+  [ "${minor:-0}" -ge 26 ] && return
+  say "Go ${version#go} is too old: install Go 1.26 or newer (https://go.dev/dl)"
+  return 1
+}
+
 need_browser() {
   [ -x "${CHROMIUM:-}" ] && return
   local name
@@ -61,7 +76,7 @@ need_taskset() {
 
 for thing in "$@"; do
   case "$thing" in
-    rust | node | browser | python | taskset) "need_$thing" ;;
-    *) say "need.sh knows rust, node, browser, python, taskset; not '$thing'"; exit 2 ;;
+    rust | node | go | browser | python | taskset) "need_$thing" ;;
+    *) say "need.sh knows rust, node, go, browser, python, taskset; not '$thing'"; exit 2 ;;
   esac
 done

@@ -1,0 +1,138 @@
+//! The configuration file of a server.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+/// What a test wants otherwise than usual.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Bytes that all streams in memory may take; a stream says itself whether it is in memory or in files.
+    pub max_memory_store: Option<u64>,
+    /// Bytes that all streams in files may take: a small disk.
+    pub max_file_store: Option<u64>,
+    /// Lines for the top level of the file: an `authorization` or `accounts` block, `tls`, `ping_interval` …
+    pub settings: String,
+}
+
+impl Options {
+    /// Nobody is let in but this user.
+    #[must_use]
+    pub fn with_user(self, user: &str, password: &str) -> Self {
+        let (user, password) = (json!(user), json!(password));
+        self.with_settings(&format!(
+            "authorization {{ user: {user}, password: {password} }}"
+        ))
+    }
+
+    /// Adds lines to the top level of the file.
+    #[must_use]
+    pub fn with_settings(mut self, lines: &str) -> Self {
+        self.settings.push_str(lines);
+        self.settings.push('\n');
+        self
+    }
+
+    /// The file for a server at this place.
+    pub(super) fn render(&self, place: &Place) -> String {
+        let mut file = format!(
+            r#"server_name: {name}
+listen: "127.0.0.1:{client}"
+http: "127.0.0.1:{monitor}"
+ports_file_dir: {ports}
+
+# A subscriber that stops reading must not slow the publishers; it is let go early, and replays.
+no_fast_producer_stall: true
+max_pending: 32MB
+write_deadline: "2s"
+
+# Lame duck waits this long before it closes the first client's connection: the usual ten seconds are for hosts full of servers.
+lame_duck_grace_period: "200ms"
+"#,
+            name = json!(place.name),
+            client = or_any(place.ports.client),
+            monitor = or_any(place.ports.monitor),
+            ports = json!(place.folder.path()),
+        );
+        file.push_str(&self.jetstream(&place.store()));
+        if let Some(routing) = &place.routing {
+            file.push_str(&routing.render());
+        }
+        file + &self.settings
+    }
+
+    fn jetstream(&self, store: &Path) -> String {
+        let mut block = format!("jetstream {{\n  store_dir: {}\n", json!(store));
+        let limits = [
+            ("max_memory_store", self.max_memory_store),
+            ("max_file_store", self.max_file_store),
+        ];
+        for (name, limit) in limits {
+            if let Some(bytes) = limit {
+                writeln!(block, "  {name}: {bytes}").expect("a String takes all");
+            }
+        }
+        block + "}\n"
+    }
+}
+
+/// Where a server lives, across restarts.
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) folder: TempDir,
+    pub(super) ports: Ports,
+    pub(super) routing: Option<Routing>,
+}
+
+impl Place {
+    pub(super) fn config(&self) -> PathBuf {
+        self.folder.path().join("nats.conf")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.path().join("nats.log")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+}
+
+/// Where a server listens: 0 until it has told.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Ports {
+    pub(super) client: u16,
+    pub(super) monitor: u16,
+}
+
+/// The server's own form of "any free port".
+fn or_any(port: u16) -> i32 {
+    if port == 0 { -1 } else { port.into() }
+}
+
+/// A server's place among the servers of a cluster.
+#[derive(Clone)]
+pub(super) struct Routing {
+    pub(super) port: u16,
+    pub(super) others: Vec<u16>,
+}
+
+impl Routing {
+    fn render(&self) -> String {
+        let routes = self.others.iter().map(|p| format!("nats://127.0.0.1:{p}"));
+        format!(
+            r#"cluster {{
+  name: "chatcluster"
+  listen: "127.0.0.1:{}"
+  routes: {}
+  # A client that was given a proxy's address must not learn the way around it.
+  no_advertise: true
+}}
+"#,
+            self.port,
+            json!(routes.collect::<Vec<_>>()),
+        )
+    }
+}
