@@ -118,6 +118,9 @@ pub struct RemoteSocket {
 pub trait Local: Send + Sync + 'static {
     /// The next log entry. Called in order of position, from one place at a time.
     fn deliver(&self, entry: &Arc<Entry>);
+    /// The log has been followed up to `position`, and what is not delivered by now is not for this namespace. Called from
+    /// the place that delivers.
+    fn advance(&self, position: u64);
     /// The log cannot be followed any further from where this node was: it goes on after `position`, in `epoch`. Whoever
     /// is connected may have missed something, so every session ends, and none from before is recovered (semantics 11).
     fn restart(&self, epoch: u64, position: u64);

@@ -38,6 +38,9 @@ pub enum EmitError {
     /// The log could not store the event; nothing was sent. Try again later.
     #[error("the log could not store the event")]
     NotStored,
+    /// The event is larger than the log takes; nothing was sent.
+    #[error("the event is too large for the log")]
+    TooLarge,
     /// The socket is no longer connected.
     #[error("the socket is closed")]
     Closed,
@@ -68,6 +71,7 @@ impl From<AppendError> for EmitError {
         match error {
             AppendError::Busy => Self::Busy,
             AppendError::NotStored => Self::NotStored,
+            AppendError::TooLarge => Self::TooLarge,
             AppendError::Closed => Self::Closed,
         }
     }

@@ -4,7 +4,7 @@
 //! words; [`crate::adapter`] holds the contract, `adapter::memory` the in-process form.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,9 @@ pub enum AppendError {
     /// The store failed: try again later.
     #[error("the log could not store the event")]
     NotStored,
+    /// The event is larger than the log takes.
+    #[error("the event is too large for the log")]
+    TooLarge,
     /// The adapter is closed.
     #[error("the log is closed")]
     Closed,
@@ -151,6 +154,17 @@ impl Entry {
             with_offset: OnceLock::new(),
             without_offset: OnceLock::new(),
         }
+    }
+
+    /// As [`Entry::new`], for an envelope that was appended some time ago.
+    #[must_use]
+    pub fn aged(position: u64, envelope: Envelope, age: Duration) -> Self {
+        let mut entry = Self::new(position, envelope);
+        // A machine that has been up for less time than that cannot say it; the entry is then kept longer than needed.
+        if let Some(appended_at) = entry.appended_at.checked_sub(age) {
+            entry.appended_at = appended_at;
+        }
+        entry
     }
 
     /// The frames for recoverable connections, encoded once for all of them.

@@ -308,6 +308,12 @@ impl Local for Namespace {
         self.finish(after);
     }
 
+    fn advance(&self, position: u64) {
+        self.registry.lock().advance(position);
+        self.position
+            .send_if_modified(|p| std::mem::replace(p, (*p).max(position)) < position);
+    }
+
     fn restart(&self, epoch: u64, position: u64) {
         let sockets = self.registry.lock().restart(epoch, position);
         self.position.send_replace(position);

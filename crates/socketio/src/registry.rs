@@ -7,7 +7,7 @@ mod replay;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -60,6 +60,7 @@ impl Registry {
         self.epoch = epoch;
         // A delivery may have come before this call; it knows better.
         self.last = self.last.max(position);
+        self.window.begin(position, Instant::now());
     }
 
     pub(crate) fn last_position(&self) -> u64 {
@@ -251,6 +252,11 @@ impl Registry {
         }
         self.chosen = chosen;
         after
+    }
+
+    /// Nothing more comes for this namespace up to `position`.
+    pub(crate) fn advance(&mut self, position: u64) {
+        self.last = self.last.max(position);
     }
 
     /// A unicast event is about to be appended; what is sent directly waits behind it. Its number, unless the socket is

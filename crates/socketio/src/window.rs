@@ -38,6 +38,12 @@ impl Window {
         self.span = span;
     }
 
+    /// This node has joined the log at `position`: what lies before was never here, whoever else has seen it.
+    pub(crate) fn begin(&mut self, position: u64, now: Instant) {
+        self.cut.get_or_insert((position, now));
+        self.dropped_to = self.dropped_to.max(position);
+    }
+
     /// Begins anew: what lies between the last entry and `position` will not come, so that whoever lacks it has a gap.
     pub(crate) fn restart(&mut self, position: u64, now: Instant) {
         self.entries.clear();

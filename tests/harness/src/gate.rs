@@ -110,6 +110,15 @@ impl Local for GatedLocal {
         });
     }
 
+    fn advance(&self, position: u64) {
+        let local = self.local.clone();
+        self.gate.pass(move || {
+            if let Some(local) = local.upgrade() {
+                local.advance(position);
+            }
+        });
+    }
+
     fn restart(&self, epoch: u64, position: u64) {
         let local = self.local.clone();
         self.gate.pass(move || {

@@ -318,3 +318,30 @@ async fn a_log_that_cannot_be_followed_ends_every_session() {
     assert_eq!(offset.epoch, 7);
     assert!(offset.position > position, "the log goes on after it");
 }
+
+#[tokio::test]
+async fn a_node_that_joins_a_namespace_later_recovers_nobody_with_a_hole() {
+    let cluster = Memory::default();
+    let dynamic = |io: &SocketIo| {
+        io.dynamic_ns(|name, _| name == "/", async || {});
+    };
+    let first = Node::start(&cluster, 0, config(), 1, dynamic);
+    let second = Node::start(&cluster, 1, config(), 1, dynamic);
+    let mut client = Client::connect(first.address).await;
+    publish(&first, "news", &json!(1)).await;
+    read_event(&mut client, "news").await;
+    let carried = client.carried.clone();
+    drop(client);
+    publish(&first, "news", &json!(2)).await;
+
+    // The second node has never heard of the namespace.
+    let mut client = Client::resume(second.address, &carried).await;
+    publish(&first, "end", &Value::Null).await;
+    read_event(&mut client, "end").await;
+    assert_ne!(
+        client.carried.pid, carried.pid,
+        "what came before is not here"
+    );
+    let refused = &second.io.counters().not_recovered[NotRecovered::Gap.index()];
+    assert_eq!(refused.get(), 1);
+}
