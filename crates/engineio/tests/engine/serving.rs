@@ -1,5 +1,6 @@
-//! The accept loop: other services, slow requests, and the graceful end.
+//! The accept loop: other services, clients that leave something undone, too many of them, and the graceful end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,17 +8,17 @@ use axum::Router;
 use axum::extract::Extension;
 use axum::routing::get;
 use chatcluster_engineio::serve::{Options, serve};
-use chatcluster_engineio::{Accept, Config, Connection, Engine, RemoteAddr, Session};
+use chatcluster_engineio::{Accept, CloseReason, Config, Connection, Engine, RemoteAddr, Session};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::client::{open_websocket, read_reply, request, send, send_request, text};
-use crate::fixture::soon;
+use crate::client::{Poller, open_websocket, read_reply, request, send, send_request, text};
+use crate::fixture::{Server, quick, soon};
 
 struct Running {
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -52,7 +53,7 @@ impl Connection for Echo {
         chatcluster_engineio::Flow::Continue
     }
 
-    fn closed(&self, _: &Arc<Session>, _: chatcluster_engineio::CloseReason) {}
+    fn closed(&self, _: &Arc<Session>, _: CloseReason) {}
 }
 
 #[tokio::test]
@@ -76,6 +77,23 @@ async fn a_router_serves_the_engine_beside_other_routes() {
     assert_eq!(text(&mut ws).await, "4through the router");
 }
 
+/// What is sent to a server that wants more, byte by byte, until the server ends the connection; what it answered.
+async fn drip(address: SocketAddr, begin: &str) -> Vec<u8> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    writer.write_all(begin.as_bytes()).await.unwrap();
+    let dripping = tokio::spawn(async move {
+        while writer.write_all(b"a").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    // A server that leaves input unread resets the connection; what it answered before arrives all the same.
+    soon("the end", reader.read_to_end(&mut answer)).await.ok();
+    dripping.abort();
+    answer
+}
+
 #[tokio::test]
 async fn a_head_that_does_not_come_ends_the_connection() {
     let options = Options {
@@ -83,12 +101,37 @@ async fn a_head_that_does_not_come_ends_the_connection() {
         ..Options::default()
     };
     let running = start(Router::new(), options).await;
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
-    let mut rest = Vec::new();
-    soon("the end", stream.read_to_end(&mut rest))
-        .await
-        .unwrap();
+    for begin in ["", "GET / HTTP/1.1\r\nHost"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        soon("the end", stream.read_to_end(&mut rest))
+            .await
+            .unwrap();
+    }
+    // Bytes that go on coming gain no time.
+    let answer = drip(running.address, "GET / HTTP/1.1\r\nHost: ").await;
+    assert_eq!(answer, b"");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_end_ends_with_the_session() {
+    let server = Server::silent(quick()).await;
+    let poller = Poller::open(server.address).await;
+    let path = poller.path();
+    let head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n4");
+    let answer = drip(server.address, &head).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{answer:?}");
+    assert_eq!(server.reason(&poller.sid).await, CloseReason::PingTimeout);
+    assert_eq!(server.texts(&poller.sid), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_ends_with_the_answer() {
+    let running = start(Router::new(), Options::default()).await;
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n";
+    let answer = drip(running.address, head).await;
+    assert!(answer.starts_with(b"HTTP/1.1 404 "), "{answer:?}");
 }
 
 #[tokio::test]
