@@ -2,6 +2,12 @@
 //!
 //! It owns the tasks of the connections until they are upgraded or closed. An upgraded connection belongs to whoever
 //! upgraded it.
+//!
+//! Nothing that a client leaves undone keeps its connection: the head and the time between requests have
+//! [`Options::header_read_timeout`], an answer that is not read has [`Options::write_timeout`]. How long a body may take
+//! is up to the service that reads it; one that no service reads closes the connection with the answer.
+
+mod stream;
 
 use std::error::Error;
 use std::future::Future;
@@ -14,7 +20,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +28,8 @@ use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use crate::service::RemoteAddr;
+
+pub(crate) use stream::Stream;
 
 /// How long to wait when no connection can be accepted, for want of file descriptors for example.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -31,6 +39,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 pub struct Options {
     /// The time in which a request's head must arrive; also the longest idle time between requests.
     pub header_read_timeout: Duration,
+    /// The time in which the client must take at least some of what is written to it. Ends at an upgrade.
+    pub write_timeout: Duration,
     /// The most bytes that are buffered of a connection, and so the longest request head. At least 8 KiB.
     pub max_buf_size: usize,
     /// How long requests may go on after the shutdown signal.
@@ -41,6 +51,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             header_read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             max_buf_size: 16 << 10,
             grace: Duration::from_secs(10),
         }
@@ -64,11 +75,11 @@ where
     loop {
         let (stream, remote) = tokio::select! {
             _ = &mut shutdown => break,
-            accepted = accept(&listener) => accepted,
             Some(ended) = connections.join_next() => {
                 log_panic(ended);
                 continue;
             }
+            accepted = accept(&listener) => accepted,
         };
         connections.spawn(connection(
             stream,
@@ -155,7 +166,7 @@ async fn connection<S, B>(
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_read_timeout)
         .max_buf_size(options.max_buf_size)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(Stream::new(stream, options.write_timeout), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {

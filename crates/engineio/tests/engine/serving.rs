@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::client::{Poller, open_websocket, read_reply, request, send, send_request, text};
-use crate::fixture::{Server, quick, soon};
+use crate::fixture::{Server, eventually, quick, soon};
 
 struct Running {
     address: SocketAddr,
@@ -132,6 +132,66 @@ async fn a_body_that_nobody_reads_ends_with_the_answer() {
     let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n";
     let answer = drip(running.address, head).await;
     assert!(answer.starts_with(b"HTTP/1.1 404 "), "{answer:?}");
+}
+
+fn large(bytes: usize) -> Router {
+    Router::new().route("/large", get(move || async move { vec![b'x'; bytes] }))
+}
+
+#[tokio::test]
+async fn answers_that_are_never_read_end_the_connection() {
+    let options = Options {
+        write_timeout: Duration::from_millis(200),
+        ..Options::default()
+    };
+    let running = start(large(1 << 20), options.clone()).await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let begin = Instant::now();
+    let asking = async {
+        let request = b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n";
+        while stream.write_all(request).await.is_ok() {}
+    };
+    soon("the connection to be dropped", asking).await;
+    assert!(begin.elapsed() >= options.write_timeout);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_never_read_does_not_stay_with_the_system() {
+    let options = Options {
+        write_timeout: Duration::from_millis(200),
+        ..Options::default()
+    };
+    let running = start(large(64 << 20), options).await;
+    // Nothing more is sent: a close alone would queue behind the answer, and the client would not hear of it.
+    let stream = send_request(running.address, "GET", "/large", "", "").await;
+    eventually("the connection is reset", || {
+        stream.take_error().unwrap().is_some()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_arrives_whole() {
+    const BYTES: usize = 16 << 20;
+    let options = Options {
+        write_timeout: Duration::from_secs(1),
+        ..Options::default()
+    };
+    let running = start(large(BYTES), options.clone()).await;
+    let mut stream = send_request(running.address, "GET", "/large", "", "").await;
+    let begin = Instant::now();
+    let mut received = 0;
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match soon("more", stream.read(&mut buffer)).await.unwrap() {
+            0 => break,
+            length => received += length,
+        }
+        // A slow client, far from the deadline with each piece, and beyond it with all of them.
+        tokio::time::sleep(Duration::from_millis(6)).await;
+    }
+    assert!(received > BYTES, "{received}");
+    assert!(begin.elapsed() > options.write_timeout);
 }
 
 #[tokio::test]
