@@ -194,6 +194,83 @@ async fn an_answer_that_is_read_slowly_arrives_whole() {
     assert!(begin.elapsed() > options.write_timeout);
 }
 
+/// Whether a new connection is served.
+async fn is_served(address: SocketAddr) -> bool {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let mut answer = Vec::new();
+    // The connection may be closed before, or while, the request is sent.
+    if stream.write_all(request).await.is_ok() {
+        soon("an answer or the end", stream.read_to_end(&mut answer))
+            .await
+            .ok();
+    }
+    !answer.is_empty()
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_until_another_ends() {
+    let engine = Engine::new(Config::default(), Arc::new(Echo)).unwrap();
+    let router = Router::new().route_service("/engine.io/", engine.service());
+    let options = Options {
+        max_connections: Some(2),
+        ..Options::default()
+    };
+    let running = start(router, options).await;
+    let idle = TcpStream::connect(running.address).await.unwrap();
+    let served = async |why| {
+        let trying = async { while !is_served(running.address).await {} };
+        soon(why, trying).await;
+    };
+    // These go out of the count with their upgrade; each needs the second place for a moment.
+    let mut websockets = Vec::new();
+    for _ in 0..3 {
+        served("a free place").await;
+        websockets.push(open_websocket(running.address).await);
+    }
+    served("a place that the last WebSocket left").await;
+    let second = TcpStream::connect(running.address).await.unwrap();
+    assert!(!is_served(running.address).await);
+    assert!(!is_served(running.address).await);
+    drop(second);
+    served("the place of a connection that has ended").await;
+    drop(idle);
+}
+
+/// In a process of its own, which may open few files.
+#[tokio::test]
+async fn when_files_run_out_connections_wait_until_they_are_back() {
+    const CHILD: &str = "ENGINEIO_TEST_FEW_FILES";
+    const NAME: &str = "serving::when_files_run_out_connections_wait_until_they_are_back";
+    if std::env::var_os(CHILD).is_none() {
+        let mut shell = tokio::process::Command::new("sh");
+        shell
+            .args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME, "--nocapture"])
+            .env(CHILD, "1");
+        let output = soon("the child", shell.kill_on_drop(true).output())
+            .await
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        assert!(said.contains("1 passed"), "{output:?}");
+        return;
+    }
+    let running = start(Router::new(), Options::default()).await;
+    let mut files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    // The client's end takes this one; none is left for the server's.
+    files.pop();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let unserved = tokio::time::timeout(Duration::from_millis(300), stream.readable()).await;
+    assert!(unserved.is_err(), "served without a file descriptor");
+    assert!(!running.task.is_finished());
+    drop(files);
+    assert_eq!(read_reply(stream).await.status, 404);
+}
+
 #[tokio::test]
 async fn the_end_waits_for_requests_and_closes_idle_connections() {
     let (entered, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
