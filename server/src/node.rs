@@ -23,6 +23,8 @@ use crate::limits::Connections;
 
 /// How long a client that was refused for want of room should wait.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
+/// Connections beyond those of the sessions: for the page, and for clients that are told why they are refused.
+const SPARE_CONNECTIONS: usize = 1024;
 
 /// A node that serves.
 pub struct Node {
@@ -71,7 +73,7 @@ impl Node {
         parts.chat.install(&io);
         let (stop, stopped) = watch::channel(false);
         let routes = with_sockets(parts.routes, &io);
-        let serving = serve_until(listener, routes, stopped);
+        let serving = serve_until(listener, routes, http_connections(config), stopped);
         let thread = std::thread::Builder::new()
             .name(format!("node-{}", parts.index))
             .spawn(move || runtime.block_on(serving))?;
@@ -180,9 +182,21 @@ fn with_sockets(routes: Router, io: &SocketIo) -> Router {
         .route_service("/socket.io", io.service())
 }
 
-async fn serve_until(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) {
+/// The most connections of a node that are no WebSocket. A long-polling client has a GET waiting and a POST under way.
+fn http_connections(config: &api::Config) -> usize {
+    let polling = config.limits.connections.saturating_mul(2);
+    polling.saturating_add(SPARE_CONNECTIONS)
+}
+
+async fn serve_until(
+    listener: TcpListener,
+    routes: Router,
+    max_connections: usize,
+    mut stopped: watch::Receiver<bool>,
+) {
     let stopped = async move { stopped.wait_for(|stop| *stop).await.map(drop) };
     let options = serve::Options {
+        max_connections: Some(max_connections),
         grace: std::time::Duration::from_secs(2),
         ..serve::Options::default()
     };

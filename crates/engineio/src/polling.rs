@@ -20,8 +20,6 @@ use crate::rejection::Rejection;
 use crate::session::{Ending, PollError, PostGuard, Received, Session};
 use crate::sid::Sid;
 
-/// A body gets at least so long; on a slow line 1 MB takes a while.
-const LEAST_BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How much of what is too large is read before it is refused, in limits.
 const DRAINED_LIMITS: usize = 4;
 /// How long that may take.
@@ -74,18 +72,15 @@ pub(crate) async fn post<B: Body>(
     drop(head);
     let post = session.begin_post()?;
     let mut body = pin!(body);
-    let deadline =
-        LEAST_BODY_DEADLINE.max(shared.config.ping_interval + shared.config.ping_timeout);
-    let read = timeout(deadline, read_body(body.as_mut(), limit, &post)).await;
-    let body = match read.unwrap_or(Err(ReadError::TooSlow)) {
+    let body = match read_body(body.as_mut(), limit, &post).await {
         Ok(body) => body,
         Err(ReadError::TooLarge) => {
             drain(body, limit).await;
             post.done();
             return Err(Rejection::TooLarge);
         }
-        // Dropping the guard ends the session.
         Err(ReadError::TooSlow) => return Err(Rejection::TooSlow),
+        // Dropping the guard ends the session, if it has not ended.
         Err(ReadError::Broken) => return Err(Rejection::BadRequest),
     };
     shared.counters.bytes_in.add(body.len() as u64);
@@ -133,6 +128,16 @@ enum ReadError {
     Broken,
 }
 
+impl ReadError {
+    /// The session ended before the body did.
+    fn after_end_of(session: &Session) -> Self {
+        match session.close_reason() {
+            Some(CloseReason::PingTimeout) => Self::TooSlow,
+            _ => Self::Broken,
+        }
+    }
+}
+
 /// Reads on for a moment what is too large: a client that is still writing when the connection closes gets an error of
 /// its system instead of the 413.
 async fn drain<B: Body>(mut body: Pin<&mut B>, limit: usize) {
@@ -154,6 +159,8 @@ async fn drain<B: Body>(mut body: Pin<&mut B>, limit: usize) {
 }
 
 /// Reads the body, at most `limit` bytes of it. Memory grows with what arrives, not with what was announced.
+///
+/// The heartbeat is the deadline: a session has one POST at a time, so no pong can pass a body that does not end.
 async fn read_body<B: Body>(
     mut body: Pin<&mut B>,
     limit: usize,
@@ -164,7 +171,9 @@ async fn read_body<B: Body>(
         let frame = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),
             // The session may end meanwhile; then nobody wants the rest.
-            Poll::Pending => post.poll_closed(cx).map(|()| Err(ReadError::Broken)),
+            Poll::Pending => post
+                .poll_closed(cx)
+                .map(|()| Err(ReadError::after_end_of(post.session()))),
         });
         let Some(frame) = frame.await? else {
             return Ok(Bytes::from(read));

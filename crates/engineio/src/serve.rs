@@ -2,19 +2,25 @@
 //!
 //! It owns the tasks of the connections until they are upgraded or closed. An upgraded connection belongs to whoever
 //! upgraded it.
+//!
+//! Nothing that a client leaves undone keeps its connection: the head and the time between requests have
+//! [`Options::header_read_timeout`], an answer that is not read has [`Options::write_timeout`]. How long a body may take
+//! is up to the service that reads it; one that no service reads closes the connection with the answer.
+
+mod stream;
 
 use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,16 +29,25 @@ use tower::ServiceExt;
 
 use crate::service::RemoteAddr;
 
+pub(crate) use stream::Stream;
+
 /// How long to wait when no connection can be accepted, for want of file descriptors for example.
 const BACK_OFF: Duration = Duration::from_millis(100);
+/// What happens to each of many connections is logged once in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The bounds of the accept loop.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The time in which a request's head must arrive; also the longest idle time between requests.
     pub header_read_timeout: Duration,
+    /// The time in which the client must take at least some of what is written to it. Ends at an upgrade.
+    pub write_timeout: Duration,
     /// The most bytes that are buffered of a connection, and so the longest request head. At least 8 KiB.
     pub max_buf_size: usize,
+    /// The most connections that speak HTTP at the same time, with or without a request under way; upgraded ones do not
+    /// count. Beyond it a new connection is closed at once. `None` is no limit but the system's.
+    pub max_connections: Option<usize>,
     /// How long requests may go on after the shutdown signal.
     pub grace: Duration,
 }
@@ -41,7 +56,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             header_read_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             max_buf_size: 16 << 10,
+            max_connections: None,
             grace: Duration::from_secs(10),
         }
     }
@@ -61,15 +78,32 @@ where
     let mut shutdown = pin!(shutdown);
     let mut connections = JoinSet::new();
     let (stop, stopped) = watch::channel(());
+    let mut failed = Repeated::default();
+    let mut refused = Repeated::default();
     loop {
         let (stream, remote) = tokio::select! {
+            // A connection that has ended makes room before the next one is looked at.
+            biased;
             _ = &mut shutdown => break,
-            accepted = accept(&listener) => accepted,
             Some(ended) = connections.join_next() => {
                 log_panic(ended);
                 continue;
             }
+            accepted = accept(&listener, &mut failed) => accepted,
         };
+        if options
+            .max_connections
+            .is_some_and(|most| connections.len() >= most)
+        {
+            if let Some(count) = refused.again() {
+                tracing::warn!(
+                    connections = connections.len(),
+                    refused = count,
+                    "connections are closed unserved: too many are open"
+                );
+            }
+            continue;
+        }
         connections.spawn(connection(
             stream,
             remote,
@@ -95,6 +129,28 @@ where
     }
 }
 
+/// Something that may happen often and is logged now and then.
+#[derive(Default)]
+struct Repeated {
+    logged_at: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Repeated {
+    /// It happened again: how often since it was logged, if it is to be logged now.
+    fn again(&mut self) -> Option<u64> {
+        self.unlogged += 1;
+        if self
+            .logged_at
+            .is_some_and(|then| then.elapsed() < LOG_INTERVAL)
+        {
+            return None;
+        }
+        self.logged_at = Some(Instant::now());
+        Some(std::mem::take(&mut self.unlogged))
+    }
+}
+
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
@@ -104,7 +160,7 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// The next connection, ready for use. Errors are waited out: there is nobody who could do better.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+async fn accept(listener: &TcpListener, failed: &mut Repeated) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
@@ -118,7 +174,9 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "no connection can be accepted");
+                if let Some(times) = failed.again() {
+                    tracing::error!(%error, times, "no connection can be accepted");
+                }
                 sleep(BACK_OFF).await;
             }
         }
@@ -155,7 +213,7 @@ async fn connection<S, B>(
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_read_timeout)
         .max_buf_size(options.max_buf_size)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(Stream::new(stream, options.write_timeout), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let served = tokio::select! {
@@ -178,8 +236,9 @@ mod tests {
     async fn accepted_connections_have_nodelay_set() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let mut failed = Repeated::default();
         let (_client, (server, remote)) =
-            tokio::join!(TcpStream::connect(address), accept(&listener));
+            tokio::join!(TcpStream::connect(address), accept(&listener, &mut failed));
         assert!(server.nodelay().unwrap());
         assert!(remote.ip().is_loopback());
     }

@@ -20,7 +20,7 @@ use crate::rejection::Rejection;
 use crate::session::{Session, TransportKind};
 use crate::sid::Sid;
 use crate::websocket::{self, WebSocketTask};
-use crate::{polling, query};
+use crate::{polling, query, serve};
 
 /// How long the answer that switches protocols may take to be sent.
 const SWITCH_DEADLINE: Duration = Duration::from_secs(10);
@@ -262,9 +262,9 @@ fn switch<B>(request: &mut Request<B>) -> Result<(OnUpgrade, Response<Full<Bytes
 
 /// The socket below HTTP.
 enum Socket {
-    /// As [`crate::serve`] made it, without a layer in between.
+    /// Without a layer in between: [`crate::serve`]'s, whose write deadline ends here, or another server's.
     Tcp(TcpStream),
-    /// Any other.
+    /// Any other, for example below TLS.
     Other(TokioIo<Upgraded>),
 }
 
@@ -274,8 +274,50 @@ async fn switched(on_upgrade: OnUpgrade) -> Option<(Socket, Vec<u8>)> {
         .await
         .ok()?
         .ok()?;
+    let upgraded = match upgraded.downcast::<serve::Stream>() {
+        Ok(parts) => return Some((Socket::Tcp(parts.io.into_inner()), parts.read_buf.to_vec())),
+        Err(upgraded) => upgraded,
+    };
     Some(match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => (Socket::Tcp(parts.io.into_inner()), parts.read_buf.to_vec()),
+        // What was read already is still in it.
         Err(upgraded) => (Socket::Other(TokioIo::new(upgraded)), Vec::new()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::convert::Infallible;
+
+    use hyper::body::Incoming;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+    use tower::service_fn;
+
+    #[tokio::test]
+    async fn a_websocket_of_serve_is_a_plain_tcp_stream() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut upgrades) = mpsc::unbounded_channel();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (on_upgrade, response) = switch(&mut request).unwrap();
+            sender.send(on_upgrade).unwrap();
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        let never = std::future::pending::<()>();
+        let options = serve::Options::default();
+        let server = tokio::spawn(serve::serve(listener, service, options, never));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nearly";
+        client.write_all(request.as_bytes()).await.unwrap();
+        let on_upgrade = upgrades.recv().await.unwrap();
+        let (socket, unread) = switched(on_upgrade).await.unwrap();
+        assert!(matches!(socket, Socket::Tcp(_)));
+        assert_eq!(unread, b"early");
+        server.abort();
+    }
 }

@@ -6,6 +6,7 @@ mod client;
 mod closing;
 mod cors;
 mod fixture;
+mod foreign_io;
 mod handshake;
 mod heartbeat;
 mod polling;
