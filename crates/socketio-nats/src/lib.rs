@@ -1,11 +1,34 @@
 //! The NATS adapter of `chatcluster-socketio`: several pods behave as one.
 //!
-//! - **Log.** One JetStream stream per cluster; a message's sequence is its position. Each node follows all of it, and
-//!   delivers what the log says in the log's order: [`Cluster`](chatcluster_socketio::adapter::Cluster).
-//! - **Sessions.** One KV bucket; each write names the revision that it replaces.
-//! - **Casts and requests.** Core subjects, at most once; who is there is known by heartbeats.
+//! - **Log.** One JetStream stream per cluster; a message's sequence is its position. Each node follows all of it
+//!   (`follower`), and delivers what the log says in the log's order (`pipeline`). What a node appends (`publisher`) comes
+//!   back to it the same way as to everybody else.
+//! - **Sessions.** One KV bucket; each write names the revision that it replaces (`sessions`).
+//! - **Casts and requests.** Core subjects, at most once; who is there is known by heartbeats (`ephemeral`, `peers`).
 //!
-//! Names are in [`names`], formats in [`codec`].
+//! [`NatsCluster`] puts them together. Names are in [`names`], formats in [`codec`].
 
+mod cluster;
 pub mod codec;
+mod connection;
+mod counters;
+mod ephemeral;
+mod epoch;
+mod follower;
+mod lane;
 pub mod names;
+mod options;
+mod peers;
+mod pipeline;
+mod publisher;
+mod sessions;
+mod stream;
+
+pub use cluster::{Error, NatsCluster};
+pub use connection::ConnectionError;
+pub use counters::{Counter, Counters};
+pub use epoch::EpochError;
+pub use options::{Credentials, Options, StorageType};
+pub use peers::JoinError;
+pub use sessions::BucketError;
+pub use stream::StreamError;

@@ -1,0 +1,121 @@
+//! The connection to NATS: noticed when it is dead within seconds, and made again for ever.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+
+use crate::names::Names;
+use crate::options::{Credentials, Options};
+
+/// Between two pings; after two without an answer the link is dead. The client's own default is a minute.
+const PING: Duration = Duration::from_secs(2);
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Between two attempts, doubled each time up to the second figure.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// NATS cannot be reached, or does not let this node in.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// No server answered, or none with these credentials.
+    #[error("connect to NATS at {servers}")]
+    Connect {
+        /// The addresses, without what is secret in them.
+        servers: String,
+        /// The cause.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// The file cannot be read.
+    #[error("read the NATS credentials file {path}")]
+    ReadCredentials {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+pub(crate) async fn connect(options: &Options, names: &Names) -> Result<Client, ConnectionError> {
+    let connecting = ConnectOptions::new()
+        .name(format!("chatcluster {}", names.prefix()))
+        .custom_inbox_prefix(names.inbox())
+        .ping_interval(PING)
+        .connection_timeout(CONNECT)
+        .reconnect_delay_callback(back_off)
+        .event_callback(|event| async move { log(&event) });
+    let connecting = with_credentials(connecting, &options.credentials).await?;
+    let servers = options.servers.join(",");
+    connecting
+        .connect(&options.servers)
+        .await
+        .map_err(|source| ConnectionError::Connect {
+            servers: without_secrets(&servers),
+            source,
+        })
+}
+
+async fn with_credentials(
+    connecting: ConnectOptions,
+    credentials: &Credentials,
+) -> Result<ConnectOptions, ConnectionError> {
+    Ok(match credentials {
+        Credentials::None => connecting,
+        Credentials::User { name, password } => {
+            connecting.user_and_password(name.clone(), password.clone())
+        }
+        Credentials::Token(token) => connecting.token(token.clone()),
+        Credentials::File(path) => connecting.credentials_file(path).await.map_err(|source| {
+            ConnectionError::ReadCredentials {
+                path: path.display().to_string(),
+                source,
+            }
+        })?,
+    })
+}
+
+/// Addresses may hold `user:password@`.
+fn without_secrets(servers: &str) -> String {
+    let shown = servers.split(',').map(|server| match server.rsplit_once('@') {
+        Some((before, host)) => {
+            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+            format!("{scheme}://…@{host}")
+        }
+        None => server.to_owned(),
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+fn back_off(attempts: usize) -> Duration {
+    let (first, most) = BACK_OFF;
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(8).min(8);
+    let wait = first.saturating_mul(1 << doublings).min(most);
+    wait.mul_f64(rand::random_range(0.75..1.25))
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("the connection to NATS is lost"),
+        Event::SlowConsumer(_) => tracing::debug!("a subscription of this node is too slow"),
+        other => tracing::info!(event = %other, "NATS"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_not_shown() {
+        let shown = without_secrets("nats://me:secret@a:4222,nats://b:4222");
+        assert_eq!(shown, "nats://…@a:4222,nats://b:4222");
+    }
+
+    #[test]
+    fn attempts_back_off_up_to_a_bound() {
+        assert!(back_off(1) < Duration::from_millis(200));
+        assert!(back_off(1000) <= BACK_OFF.1.mul_f64(1.25));
+    }
+}

@@ -1,0 +1,290 @@
+//! Reads the whole log, in order and without a hole, or says that it cannot (semantics 11).
+//!
+//! A plain pull consumer, not the client's ordered one: that one forgets where it began on a quiet stream, and jumps over
+//! what was purged without a word. Here the next position is always one more than the last; everything else is a gap. Every
+//! two seconds the stream is asked where it ends: below us means that positions are given out again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::{self, Message};
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use crate::codec;
+use crate::counters::Counters;
+use crate::epoch::{Epoch, EpochError};
+use crate::names::Names;
+use crate::options::Options;
+use crate::pipeline::Item;
+use crate::stream::{self, StreamError};
+
+/// Between two looks at the stream.
+const LOOK: Duration = Duration::from_secs(2);
+/// The stream may be ahead of us for so long without our getting anything; then the consumer is made anew.
+const STUCK: Duration = Duration::from_secs(5);
+/// How long one call may take.
+const CALL: Duration = Duration::from_secs(5);
+/// Messages asked for at a time.
+const PULL: usize = 1000;
+/// Between two attempts to read on.
+const BACK_OFF: Duration = Duration::from_millis(250);
+
+/// Reading cannot go on for now.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error("ask about the log")]
+    Stream(#[from] StreamError),
+    #[error("ask about the epoch")]
+    Epoch(#[from] EpochError),
+    #[error("make the consumer of the log")]
+    Consumer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("read the log")]
+    Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the log goes on, and nothing of it comes here")]
+    Stuck,
+    #[error("no answer within {CALL:?}")]
+    NoAnswer,
+    #[error("the node is being closed")]
+    Closed,
+}
+
+/// Where a log is and how to ask about it.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) names: Names,
+    pub(crate) options: Arc<Options>,
+    pub(crate) epoch: Epoch,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Source {
+    /// The position after which a node has to read: what its read model lacks, and what a client may have missed.
+    pub(crate) async fn start(&self, info: &Info, read_model: Option<u64>) -> Result<u64, Trouble> {
+        let last = info.state.last_sequence;
+        let since = async_nats::datetime::now() - self.options.window;
+        let config = self.consumer(DeliverPolicy::ByStartTime { start_time: since });
+        let consumer = self.make_consumer(config).await?;
+        let recent = last.saturating_sub(consumer.cached_info().num_pending);
+        let begin = read_model.map_or(recent, |position| position.min(recent));
+        // Nothing before the first is there to be read.
+        Ok(begin.max(info.state.first_sequence.saturating_sub(1)).min(last))
+    }
+
+    fn consumer(&self, deliver_policy: DeliverPolicy) -> pull::Config {
+        pull::Config {
+            deliver_policy,
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: Duration::from_secs(30),
+            ..pull::Config::default()
+        }
+    }
+
+    async fn make_consumer(
+        &self,
+        config: pull::Config,
+    ) -> Result<jetstream::consumer::Consumer<pull::Config>, Trouble> {
+        let made = self
+            .jetstream
+            .create_consumer_on_stream(config, self.names.stream());
+        let made = timeout(CALL, made).await.map_err(|_| Trouble::NoAnswer)?;
+        made.map_err(|source| Trouble::Consumer(source.into()))
+    }
+}
+
+pub(crate) struct Follower {
+    source: Source,
+    items: mpsc::Sender<Item>,
+    epoch: u64,
+    stream_created: i64,
+    /// Read last.
+    last: u64,
+    /// Whether the log is being read; `None` or why not.
+    health: watch::Sender<Option<String>>,
+    moved_at: Instant,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        source: Source,
+        items: mpsc::Sender<Item>,
+        (epoch, stream_created): (u64, i64),
+        last: u64,
+        health: watch::Sender<Option<String>>,
+    ) -> Self {
+        Self {
+            source,
+            items,
+            epoch,
+            stream_created,
+            last,
+            health,
+            moved_at: Instant::now(),
+        }
+    }
+
+    /// Reads until the pipeline has ended.
+    pub(crate) async fn run(mut self) {
+        loop {
+            match self.read().await {
+                Trouble::Closed => return,
+                trouble => {
+                    self.source.counters.follower_restarts.increment();
+                    let said = describe(&trouble);
+                    tracing::warn!(position = self.last, trouble = said, "the log is read anew");
+                    self.health.send_replace(Some(said));
+                }
+            }
+            sleep(BACK_OFF).await;
+        }
+    }
+
+    /// Reads from after the last position until something is in the way.
+    async fn read(&mut self) -> Trouble {
+        if let Err(trouble) = self.look().await {
+            return trouble;
+        }
+        let after = DeliverPolicy::ByStartSequence {
+            start_sequence: self.last + 1,
+        };
+        let config = self.source.consumer(after);
+        let consumer = match self.source.make_consumer(config).await {
+            Ok(consumer) => consumer,
+            Err(trouble) => return trouble,
+        };
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(PULL)
+            .heartbeat(Duration::from_secs(2))
+            .expires(Duration::from_secs(30))
+            .messages();
+        let mut messages = match timeout(CALL, messages).await {
+            Ok(Ok(messages)) => messages,
+            Ok(Err(source)) => return Trouble::Read(source.into()),
+            Err(_) => return Trouble::NoAnswer,
+        };
+        self.health.send_replace(None);
+        let mut look = interval(LOOK);
+        look.reset();
+        loop {
+            let outcome = tokio::select! {
+                message = messages.next() => match message {
+                    Some(Ok(message)) => self.on_message(message).await,
+                    Some(Err(source)) => Err(Trouble::Read(source.into())),
+                    None => Err(Trouble::Stuck),
+                },
+                _ = look.tick() => self.look().await,
+            };
+            if let Err(trouble) = outcome {
+                return trouble;
+            }
+        }
+    }
+
+    async fn on_message(&mut self, message: Message) -> Result<(), Trouble> {
+        let info = message.info().map_err(Trouble::Read)?;
+        let position = info.stream_sequence;
+        let age = async_nats::datetime::now() - info.published;
+        let age = Duration::try_from(age).unwrap_or_default();
+        if position <= self.last {
+            return Ok(());
+        }
+        if position != self.last + 1 {
+            // What lies between was removed before this node could read it.
+            self.restart(self.epoch, position - 1).await?;
+        }
+        let namespace = self.source.names.namespace_token(&message.subject);
+        let logged = codec::decode(&message.payload);
+        if let Err(error) = &logged {
+            tracing::debug!(position, %error, "a message of the log cannot be read");
+        }
+        let item = Item::Message {
+            position,
+            namespace: namespace.unwrap_or_default().into(),
+            logged: logged.ok().map(Box::new),
+            age,
+        };
+        self.last = position;
+        self.moved_at = Instant::now();
+        self.hand_on(item).await
+    }
+
+    /// Asks where the log ends, and whether it is still the same one.
+    async fn look(&mut self) -> Result<(), Trouble> {
+        let source = self.source.clone();
+        let info = stream::info(&source.jetstream, &source.names).await?;
+        let info = match info {
+            Some(info) => info,
+            // Deleted: the next one is another epoch.
+            None => stream::ensure(&source.jetstream, &source.names, &source.options).await?,
+        };
+        let created = nanoseconds(info.created);
+        let end = info.state.last_sequence;
+        if created != self.stream_created {
+            let epoch = source.epoch.of(created).await?;
+            self.stream_created = created;
+            return self.restart(epoch, end).await;
+        }
+        let epoch = source.epoch.of(created).await?;
+        if epoch != self.epoch {
+            return self.restart(epoch, end).await;
+        }
+        if end < self.last {
+            let epoch = source.epoch.raise(self.epoch, created).await?;
+            return self.restart(epoch, end).await;
+        }
+        if end > self.last && self.moved_at.elapsed() > STUCK {
+            self.moved_at = Instant::now();
+            return Err(Trouble::Stuck);
+        }
+        if end == self.last {
+            self.moved_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Goes on after a position; the consumer of before is of no use any more.
+    async fn restart(&mut self, epoch: u64, position: u64) -> Result<(), Trouble> {
+        tracing::warn!(
+            from = self.last,
+            to = position,
+            epoch,
+            "the log cannot be followed from where it was: sessions end"
+        );
+        let is_same = position > self.last && epoch == self.epoch;
+        self.last = position;
+        self.epoch = epoch;
+        self.moved_at = Instant::now();
+        self.hand_on(Item::Restart { epoch, position }).await?;
+        if is_same { Ok(()) } else { Err(Trouble::Stuck) }
+    }
+
+    async fn hand_on(&self, item: Item) -> Result<(), Trouble> {
+        self.items.send(item).await.map_err(|_| Trouble::Closed)
+    }
+}
+
+/// An error and its causes in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        said.push_str(": ");
+        said.push_str(&error.to_string());
+        cause = error.source();
+    }
+    said
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn nanoseconds(time: async_nats::datetime::DateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}

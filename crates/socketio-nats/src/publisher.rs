@@ -1,0 +1,271 @@
+//! Publishes to the log: in order within a lane, again until it is acknowledged or too late, and never twice.
+//!
+//! A lane is a room, the whole namespace, or one session. Its messages go one after another, each after the
+//! acknowledgement of the one before: a retry can then not be overtaken by what was sent after it (semantics 14). Lanes do
+//! not wait for each other. Every attempt of a message carries the same id, so that JetStream stores it once.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, publish::PublishAck};
+use bytes::Bytes;
+use chatcluster_socketio::log::AppendError;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::counters::Counters;
+
+/// Messages that may wait for their acknowledgement; beyond it appends are refused as busy.
+const MAX_WAITING: usize = 1 << 16;
+/// Their bytes.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a message is tried: longer than JetStream takes to elect a leader (4 to 9 s).
+const DEADLINE: Duration = Duration::from_secs(12);
+/// Between two attempts, doubled each time up to the second figure.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// Called once with the fate of a message.
+pub(crate) type Published = Box<dyn FnOnce(Result<Stored, AppendError>) + Send>;
+
+/// Where a message is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) position: u64,
+    /// The log had a message with this id before this one was first sent.
+    pub(crate) is_duplicate: bool,
+}
+
+/// A message on its way into the log.
+pub(crate) struct Outgoing {
+    pub(crate) subject: String,
+    /// All of one lane keep their order.
+    pub(crate) lane: u64,
+    /// `Nats-Msg-Id`.
+    pub(crate) id: String,
+    pub(crate) payload: Bytes,
+}
+
+struct Job {
+    message: Outgoing,
+    done: Published,
+    deadline: Instant,
+    attempts: u32,
+    _count: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+pub(crate) struct Publisher {
+    jobs: mpsc::UnboundedSender<Job>,
+    count: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Publisher {
+    /// Starts the task that publishes; it ends when the publisher is closed and everything has its fate.
+    pub(crate) fn spawn(jetstream: jetstream::Context, counters: Arc<Counters>) -> Self {
+        let (jobs, waiting) = mpsc::unbounded_channel();
+        let lanes = Lanes {
+            jetstream,
+            counters,
+            lanes: HashMap::new(),
+            attempts: FuturesUnordered::new(),
+        };
+        Self {
+            jobs,
+            count: Arc::new(Semaphore::new(MAX_WAITING)),
+            bytes: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
+            task: Mutex::new(Some(tokio::spawn(lanes.run(waiting)))),
+        }
+    }
+
+    /// Takes a message; `done` is called at once if it cannot be taken. Must not be called from `done`.
+    pub(crate) fn publish(&self, message: Outgoing, done: Published) {
+        let size = u32::try_from(message.payload.len() + 256).unwrap_or(u32::MAX);
+        let count = self.count.clone().try_acquire_owned();
+        let bytes = self.bytes.clone().try_acquire_many_owned(size);
+        let (Ok(count), Ok(bytes)) = (count, bytes) else {
+            return done(Err(AppendError::Busy));
+        };
+        let job = Job {
+            message,
+            done,
+            deadline: Instant::now() + DEADLINE,
+            attempts: 0,
+            _count: count,
+            _bytes: bytes,
+        };
+        if let Err(refused) = self.jobs.send(job) {
+            (refused.0.done)(Err(AppendError::Closed));
+        }
+    }
+
+    /// Messages whose fate is not known.
+    pub(crate) fn waiting(&self) -> usize {
+        MAX_WAITING - self.count.available_permits()
+    }
+
+    /// Ends the task; what has no fate yet has failed.
+    pub(crate) fn close(&self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// An attempt that has ended.
+type Attempt = Pin<Box<dyn Future<Output = (u64, Result<PublishAck, Failure>)> + Send>>;
+
+/// Why an attempt did not succeed.
+enum Failure {
+    /// No attempt can: the server takes no message of this size.
+    TooLarge,
+    /// The next one may.
+    Again(String),
+}
+
+struct Lanes {
+    jetstream: jetstream::Context,
+    counters: Arc<Counters>,
+    /// The front of each is being attempted.
+    lanes: HashMap<u64, VecDeque<Job>>,
+    attempts: FuturesUnordered<Attempt>,
+}
+
+impl Lanes {
+    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            tokio::select! {
+                job = waiting.recv() => match job {
+                    Some(job) => self.enter(job),
+                    None if self.attempts.is_empty() => return,
+                    None => self.finish_one().await,
+                },
+                Some((lane, outcome)) = self.attempts.next() => self.on_outcome(lane, outcome),
+            }
+        }
+    }
+
+    async fn finish_one(&mut self) {
+        if let Some((lane, outcome)) = self.attempts.next().await {
+            self.on_outcome(lane, outcome);
+        }
+    }
+
+    fn enter(&mut self, job: Job) {
+        let key = job.message.lane;
+        let lane = self.lanes.entry(key).or_default();
+        lane.push_back(job);
+        if lane.len() == 1 {
+            self.attempt(key, Duration::ZERO);
+        }
+    }
+
+    fn attempt(&mut self, key: u64, after: Duration) {
+        let Some(job) = self.lanes.get_mut(&key).and_then(VecDeque::front_mut) else {
+            return;
+        };
+        job.attempts += 1;
+        let message = PublishMessage::build()
+            .message_id(&job.message.id)
+            .payload(job.message.payload.clone());
+        let subject = job.message.subject.clone();
+        let jetstream = self.jetstream.clone();
+        self.attempts.push(Box::pin(async move {
+            if !after.is_zero() {
+                sleep(after).await;
+            }
+            let outcome = timeout(ATTEMPT, publish(&jetstream, subject, message)).await;
+            let outcome = outcome.unwrap_or_else(|_| Err(Failure::Again("timed out".to_owned())));
+            (key, outcome)
+        }));
+    }
+
+    fn on_outcome(&mut self, key: u64, outcome: Result<PublishAck, Failure>) {
+        let Some(job) = self.lanes.get_mut(&key).and_then(VecDeque::front_mut) else {
+            return;
+        };
+        let fate = match outcome {
+            // An earlier attempt of this very message may be what the log has already.
+            Ok(ack) => Ok(Stored {
+                position: ack.sequence,
+                is_duplicate: ack.duplicate && job.attempts == 1,
+            }),
+            Err(Failure::TooLarge) => Err(AppendError::TooLarge),
+            Err(Failure::Again(cause)) if Instant::now() < job.deadline => {
+                self.counters.publish_retries.increment();
+                tracing::debug!(attempt = job.attempts, cause, "a publish is tried again");
+                let wait = back_off(job.attempts);
+                return self.attempt(key, wait);
+            }
+            Err(Failure::Again(cause)) => {
+                self.counters.publish_failures.increment();
+                tracing::warn!(attempts = job.attempts, cause, "an event could not be logged");
+                Err(AppendError::NotStored)
+            }
+        };
+        self.leave(key, fate);
+    }
+
+    /// The front of a lane has its fate; the next one's turn.
+    fn leave(&mut self, key: u64, fate: Result<Stored, AppendError>) {
+        let Some(lane) = self.lanes.get_mut(&key) else {
+            return;
+        };
+        if let Some(job) = lane.pop_front() {
+            (job.done)(fate);
+        }
+        if lane.is_empty() {
+            self.lanes.remove(&key);
+        } else {
+            self.attempt(key, Duration::ZERO);
+        }
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        for job in self.lanes.drain().flat_map(|(_, lane)| lane) {
+            (job.done)(Err(AppendError::Closed));
+        }
+    }
+}
+
+async fn publish(
+    jetstream: &jetstream::Context,
+    subject: String,
+    message: PublishMessage,
+) -> Result<PublishAck, Failure> {
+    let sent = jetstream.send_publish(subject, message).await;
+    let acknowledged = match sent {
+        Ok(acknowledgement) => acknowledgement.await,
+        Err(error) => Err(error),
+    };
+    acknowledged.map_err(|error| match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => Failure::TooLarge,
+        _ => Failure::Again(error.to_string()),
+    })
+}
+
+fn back_off(attempts: u32) -> Duration {
+    let (first, most) = BACK_OFF;
+    let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(8));
+    doubled.min(most).mul_f64(rand::random_range(0.75..1.25))
+}
