@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::session::heartbeat::MOST_WAITS;
+
 /// The settings of an engine.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -124,6 +126,15 @@ const LEAST_PAYLOAD: usize = 128;
 const MOST_BYTES: usize = 1 << 30;
 
 impl Config {
+    /// How long a connection may be dead, at most, before it is closed: an interval, and as many timeouts as a ping's
+    /// deadline waits while the connection is not read, and one for a timer that was held up.
+    #[must_use]
+    pub fn longest_silence(&self) -> Duration {
+        let waits = u32::try_from(MOST_WAITS).unwrap_or(u32::MAX) + 1;
+        self.ping_interval
+            .saturating_add(self.ping_timeout.saturating_mul(waits))
+    }
+
     /// Checks the settings.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! and nobody else, calls [`Connection`], which is what keeps those calls in order.
 
 mod closing;
-mod heartbeat;
+pub(crate) mod heartbeat;
 mod polling;
 mod queue;
 mod reading;

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::counters::NotRecovered;
 use crate::event::text_frame;
 use crate::io::Inner;
-use crate::member::Member;
+use crate::member::{Member, Place};
 use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
@@ -208,19 +208,29 @@ impl Namespace {
         member.is_backfilling = backfill.is_some();
         let answer = encode(Kind::Connect, self.path(), None, &answer_to(socket));
         let answer = text_frame(&answer);
+        let place = member.place();
         // Before the answer leaves: the client's first event must find its socket.
         if !client.joined(self.path(), socket) {
-            return self.disconnected(socket, GONE);
+            return self.abandon(socket, place);
         }
         let (after, older) = {
             let mut registry = self.registry().lock();
             let older = registry.by_sid(socket.id()).cloned();
+            if older
+                .as_ref()
+                .is_some_and(|older| older.has_overtaken(socket))
+            {
+                drop(registry);
+                socket.mark_taken_over();
+                return self.abandon(socket, place);
+            }
             let slot = registry.register(member);
             socket.set_slot(slot);
             if !socket.is_connected() {
                 // It ended before it was there to be removed.
                 registry.unregister(slot, socket);
-                return;
+                drop(registry);
+                return self.release(socket, Some(place), GONE);
             }
             (registry.greet(slot, socket, &answer), older)
         };
@@ -229,6 +239,13 @@ impl Namespace {
             self.evict(&older, claim.revision());
         }
         self.start(socket, start, backfill);
+    }
+
+    /// A socket that never came to be registered: its connection ends, and its session waits for its client.
+    fn abandon(&self, socket: &Arc<Socket>, place: Place) {
+        self.disconnected(socket, GONE);
+        self.release(socket, Some(place), GONE);
+        socket.session().close(CloseReason::TransportClose);
     }
 
     fn note_not_recovered(&self, reason: NotRecovered) {

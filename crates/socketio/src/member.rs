@@ -42,6 +42,7 @@ pub(crate) struct Place {
     pub(crate) start: u64,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) gap_below: u64,
+    pub(crate) is_caught_up: bool,
     pub(crate) is_untouched: bool,
 }
 
@@ -68,6 +69,7 @@ impl Member {
             start: self.start,
             intervals: self.intervals.clone(),
             gap_below: self.gap_below,
+            is_caught_up: self.cursor.is_none(),
             is_untouched: self.is_untouched,
         }
     }

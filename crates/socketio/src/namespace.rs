@@ -284,12 +284,10 @@ impl Namespace {
 const BRING_UP_BYTES: usize = 8 << 20;
 const BRING_UP_SPAN: Duration = Duration::from_secs(60);
 
-/// How long entries matter: a client may stay away for the window, after having been silent for a ping cycle (semantics 6).
+/// How long entries matter: a client may stay away for the window, after having been silent as long as nobody notices
+/// (semantics 6).
 fn recovery_span(config: &Config, recovery: &Recovery) -> Duration {
-    recovery.window
-        + config.engine.ping_interval
-        + config.engine.ping_timeout
-        + Duration::from_secs(10)
+    recovery.window + config.engine.longest_silence() + Duration::from_secs(10)
 }
 
 pub(crate) fn now_ms() -> u64 {

@@ -118,6 +118,7 @@ impl Namespace {
             intervals: Vec::new(),
             gap_below: 0,
             is_connected: true,
+            is_caught_up: self.setup().read().backfill.is_none(),
             is_untouched: false,
             data,
             overflowed_at: None,
@@ -161,16 +162,17 @@ impl Namespace {
         // The old connection may be on this very node: it must be gone before the new one is registered.
         self.evict_locally(record.sid, revision);
         let claim = Claim::new(pid, revision, record.overflowed_at);
+        let lacks_history = match progress {
+            Progress::Beginning => true,
+            Progress::At(offset) => offset.position < record.start,
+        };
         match self.place(&record, progress, recovery).await {
             Ok(from) => Ok(Recovered {
                 record,
                 claim,
                 from,
                 was_connected,
-                lacks_history: match progress {
-                    Progress::Beginning => true,
-                    Progress::At(offset) => offset.position < from,
-                },
+                lacks_history,
             }),
             Err(reason) => {
                 // It was taken from its owner and cannot be continued: it must not linger.
@@ -215,14 +217,7 @@ impl Namespace {
         if !self.reaches(seen, CATCH_UP_DEADLINE).await {
             return Err(NotRecovered::TimedOut);
         }
-        let registry = self.registry().lock();
-        if from < record.gap_below || registry.has_gap_after(from) {
-            return Err(NotRecovered::Gap);
-        }
-        if registry.missed_too_much(record, from, recovery) {
-            return Err(NotRecovered::TooMuch);
-        }
-        Ok(from)
+        self.registry().lock().place(record, from, recovery)
     }
 
     /// Stores what has changed about a session. If somebody else has it by now, this connection ends.
@@ -264,6 +259,7 @@ impl Namespace {
             intervals: place.intervals,
             gap_below: place.gap_below,
             is_connected: socket.is_connected(),
+            is_caught_up: place.is_caught_up,
             is_untouched: place.is_untouched && !socket.is_connected(),
             data: socket.data_json(),
             overflowed_at: claim.overflowed_at(),

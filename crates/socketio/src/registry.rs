@@ -89,10 +89,6 @@ impl Registry {
     /// Adds a socket that has seen everything up to `cursor` and follows from there by [`Registry::catch_up`].
     pub(crate) fn register(&mut self, mut member: Member) -> Slot {
         member.stamp = 0;
-        if let Some(cursor) = member.cursor.filter(|cursor| !self.has_gap_after(*cursor)) {
-            // What has aged out of the window in between is nothing that this client can lack.
-            member.cursor = Some(cursor.max(self.window.dropped_to()));
-        }
         let sid = member.socket.id();
         let open: Vec<Room> = member.open_rooms().cloned().collect();
         let slot = self.members.insert(member);

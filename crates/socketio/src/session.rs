@@ -54,6 +54,9 @@ pub struct Record {
     pub gap_below: u64,
     /// False once the connection that had it is known to have ended.
     pub is_connected: bool,
+    /// False if the last that is known of its connection is that it was still being sent history or missed events: what
+    /// has aged out of memory since may then be lacking, however old it is.
+    pub is_caught_up: bool,
     /// True if its connections are known to have ended without having been sent any event: an offset that the client
     /// has from another session then says nothing about this one (semantics 5).
     pub is_untouched: bool,

@@ -176,6 +176,12 @@ impl Socket {
         self.is_taken_over.load(Ordering::Acquire)
     }
 
+    /// True if this socket took the session that both have later than the other did.
+    pub(crate) fn has_overtaken(&self, other: &Self) -> bool {
+        let revision = |socket: &Self| socket.claim.as_ref().map(|claim| claim.revision());
+        revision(self) > revision(other)
+    }
+
     pub(crate) fn is_overflowed(&self) -> bool {
         self.is_overflowed.load(Ordering::Acquire)
     }
@@ -260,8 +266,7 @@ impl Socket {
     }
 
     pub(crate) fn left_rooms_kept(&self) -> Duration {
-        let engine = &self.namespace.config().engine;
-        engine.ping_interval + engine.ping_timeout
+        self.namespace.config().engine.longest_silence()
     }
 
     // --- data ---

@@ -3,7 +3,7 @@
 use crate::clock::Micros;
 
 /// While reading is paused a ping's deadline waits, but not longer than this many times the timeout.
-const MOST_WAITS: u64 = 4;
+pub(crate) const MOST_WAITS: u64 = 4;
 
 /// The state of one session's heartbeat.
 #[derive(Debug, Clone, Copy)]

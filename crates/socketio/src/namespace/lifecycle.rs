@@ -68,6 +68,8 @@ impl Namespace {
             socket.session().drained().await;
             tokio::task::yield_now().await;
         }
+        // From here on what ages out of memory is nothing that this client can lack.
+        self.persist(&socket).await;
     }
 
     /// One step of a replay; true when there is nothing more to do.

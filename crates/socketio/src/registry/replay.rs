@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Registry, Slot};
 use crate::config::Recovery;
+use crate::counters::NotRecovered;
 use crate::member::{After, is_entitled};
 use crate::session::Record;
 use crate::socket::Socket;
@@ -37,13 +38,34 @@ impl Registry {
         self.sockets()
     }
 
+    /// Where the replay of a session begins whose client has everything up to `position`.
+    pub(crate) fn place(
+        &self,
+        record: &Record,
+        position: u64,
+        caps: &Recovery,
+    ) -> Result<u64, NotRecovered> {
+        let dropped_to = self.window.dropped_to();
+        // What has aged out is nothing that a client can lack that was live until then. One that was still being sent
+        // what it missed was never sent it.
+        let is_lacking = !record.is_caught_up && position < dropped_to;
+        if position < record.gap_below || is_lacking || self.has_gap_after(position) {
+            return Err(NotRecovered::Gap);
+        }
+        let from = position.max(dropped_to);
+        if self.missed_too_much(record, from, caps) {
+            return Err(NotRecovered::TooMuch);
+        }
+        Ok(from)
+    }
+
     /// True if this node no longer holds everything that a client at `position` can lack.
-    pub(crate) fn has_gap_after(&self, position: u64) -> bool {
+    fn has_gap_after(&self, position: u64) -> bool {
         self.window.has_gap_after(position, Instant::now())
     }
 
     /// True if a recovery from `position` would replay more than the caps allow.
-    pub(crate) fn missed_too_much(&self, record: &Record, position: u64, caps: &Recovery) -> bool {
+    fn missed_too_much(&self, record: &Record, position: u64, caps: &Recovery) -> bool {
         let (mut events, mut bytes) = (0, 0);
         self.window.after(position).any(|entry| {
             if is_entitled(entry, record.sid, record.start, &record.intervals) {
@@ -93,5 +115,64 @@ impl Registry {
         }
         member.go_live(&self.namespace, offset, now_ms, after);
         CatchUp::Live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::log::{Entry, Envelope, Target};
+    use crate::sid::{NodeId, Sid};
+    use crate::window::Window;
+    use std::time::Duration;
+
+    /// A registry that has forgotten all but the last of three entries, because of their age.
+    fn aged() -> Registry {
+        let mut registry = Registry::new("/".into(), Window::new(1 << 20, Duration::ZERO));
+        for position in 1..=3 {
+            let envelope = Envelope {
+                target: Target::All,
+                except: [].into_iter().collect(),
+                event: Event::new("e", &position).unwrap(),
+                announced_by: None,
+            };
+            std::thread::yield_now();
+            registry.deliver(&Arc::new(Entry::new(position, envelope)));
+        }
+        registry
+    }
+
+    fn record(is_caught_up: bool) -> Record {
+        Record {
+            sid: Sid::random(),
+            identity: None,
+            owner: NodeId::new("a"),
+            epoch: 1,
+            start: 0,
+            intervals: Vec::new(),
+            gap_below: 0,
+            is_connected: false,
+            is_caught_up,
+            is_untouched: false,
+            data: "".into(),
+            overflowed_at: None,
+        }
+    }
+
+    #[test]
+    fn what_has_aged_is_lacking_only_to_who_was_never_live() {
+        let (registry, caps) = (aged(), Recovery::default());
+        let dropped_to = registry.window.dropped_to();
+        assert!(dropped_to >= 1, "something has aged");
+        assert_eq!(registry.place(&record(true), 0, &caps), Ok(dropped_to));
+        assert_eq!(
+            registry.place(&record(false), 0, &caps),
+            Err(NotRecovered::Gap)
+        );
+        assert_eq!(
+            registry.place(&record(false), dropped_to, &caps),
+            Ok(dropped_to)
+        );
     }
 }

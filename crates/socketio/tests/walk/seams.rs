@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use chatcluster_socketio::{
-    AckSender, Config, Data, Event, NodeId, NotRecovered, Offset, SocketIo, SocketRef,
+    AckSender, Config, Data, Event, NodeId, NotRecovered, Offset, Recovery, SocketIo, SocketRef,
 };
 use serde_json::{Value, json};
 
@@ -159,14 +159,28 @@ async fn the_emits_of_an_earlier_connection_settle_nothing_of_the_next() {
     }
 }
 
+async fn publish_to_room(node: &Node, events: usize) {
+    let news = json!("x".repeat(10_000));
+    for _ in 0..events {
+        let event = Event::new("news", &news).expect("an event");
+        let decided = node.main().to("room").append(event, None).decided();
+        within("an append", decided).await.expect("an append");
+    }
+}
+
 #[tokio::test]
 async fn a_stay_is_remembered_for_a_ping_cycle_after_the_replay_that_showed_its_end() {
-    const STAY: usize = 1500;
+    const STAY: usize = 6000;
     let mut config = config();
     config.engine.ping_interval = Duration::from_millis(100);
     // More than the kernel holds for a reader of this pace: pings wait behind it.
-    config.engine.ping_timeout = Duration::from_millis(500);
-    let kept = config.engine.ping_interval + config.engine.ping_timeout;
+    config.engine.ping_timeout = Duration::from_millis(250);
+    let kept = config.engine.longest_silence();
+    config.recovery = Some(Recovery {
+        max_replay_bytes: 96 << 20,
+        memory_window_bytes: 192 << 20,
+        ..Recovery::default()
+    });
     let node = Node::alone(config, 1, |io| {
         io.ns("/", async || {})
             .on(
@@ -185,12 +199,7 @@ async fn a_stay_is_remembered_for_a_ping_cycle_after_the_replay_that_showed_its_
     let carried = client.carried.clone();
     drop(client);
     until("the cut", || node.main().local_len() == 0).await;
-    let news = json!("x".repeat(10_000));
-    for _ in 0..STAY {
-        let event = Event::new("news", &news).expect("an event");
-        let decided = node.main().to("room").append(event, None).decided();
-        within("an append", decided).await.expect("an append");
-    }
+    publish_to_room(&node, STAY).await;
 
     let mut client = Client::open(node.address, Some(&carried), Some(1 << 17)).await;
     assert!(client.has_recovered(&carried));
@@ -204,7 +213,7 @@ async fn a_stay_is_remembered_for_a_ping_cycle_after_the_replay_that_showed_its_
         if read == STAY / 2 {
             early = client.carried.clone();
         }
-        let due = left + kept * 2 * u32::try_from(read).expect("few") / 1500;
+        let due = left + kept.mul_f64(1.3 * read as f64 / STAY as f64);
         until("its next look", || Instant::now() >= due).await;
     }
     assert_eq!(client.args_of("news").len(), STAY);

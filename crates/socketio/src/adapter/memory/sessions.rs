@@ -176,6 +176,7 @@ mod tests {
             intervals: Vec::new(),
             gap_below: 0,
             is_connected: true,
+            is_caught_up: true,
             is_untouched: false,
             data: "".into(),
             overflowed_at: None,

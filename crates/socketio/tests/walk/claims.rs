@@ -1,0 +1,195 @@
+//! Sessions that are claimed while something else happens to them: by two connections, or by one that has gone already.
+
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use chatcluster_socketio::adapter::memory::Memory;
+use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Cluster, Local, Request};
+use chatcluster_socketio::log::{AppendDone, Envelope, Record as Stored};
+use chatcluster_socketio::session::{Record, Revision, Sessions, StoreError};
+use chatcluster_socketio::{NodeId, SessionKey};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::behaviour::{quiet, read_event};
+use crate::client::{Client, until};
+use crate::node::{Node, config};
+
+type Answered<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// The in-process cluster, whose session store answers writes when the test lets it: they are done at once.
+struct Slow {
+    inner: Arc<dyn Cluster>,
+    holds: Arc<Holds>,
+}
+
+struct Holds {
+    /// Writes that are answered at once before the next ones are held.
+    free: Semaphore,
+    /// Answers to those that were held.
+    late: Semaphore,
+    held: Mutex<usize>,
+    expired: Mutex<Vec<SessionKey>>,
+}
+
+impl Holds {
+    async fn answer(&self) {
+        if let Ok(free) = self.free.try_acquire() {
+            return free.forget();
+        }
+        *self.held.lock().expect("no panic") += 1;
+        self.late.acquire().await.expect("never closed").forget();
+    }
+
+    fn held(&self) -> usize {
+        *self.held.lock().expect("no panic")
+    }
+}
+
+impl Cluster for Slow {
+    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+        let inner = self.inner.open(namespace, local);
+        Arc::new(SlowAdapter {
+            sessions: SlowSessions {
+                inner: inner.clone(),
+                holds: self.holds.clone(),
+            },
+            inner,
+        })
+    }
+}
+
+struct SlowAdapter {
+    inner: Arc<dyn Adapter>,
+    sessions: SlowSessions,
+}
+
+impl Adapter for SlowAdapter {
+    fn node(&self) -> &NodeId {
+        self.inner.node()
+    }
+    fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+    fn start_position(&self) -> u64 {
+        self.inner.start_position()
+    }
+    fn append(&self, envelope: Envelope, record: Option<Stored>, done: AppendDone) {
+        self.inner.append(envelope, record, done);
+    }
+    fn cast(&self, cast: Cast) {
+        self.inner.cast(cast);
+    }
+    fn request(&self, request: Request, timeout: Duration) -> BoxFuture<'static, Answers> {
+        self.inner.request(request, timeout)
+    }
+    fn node_count(&self) -> usize {
+        self.inner.node_count()
+    }
+    fn sessions(&self) -> &dyn Sessions {
+        &self.sessions
+    }
+    fn close(&self) {
+        self.inner.close();
+    }
+}
+
+struct SlowSessions {
+    inner: Arc<dyn Adapter>,
+    holds: Arc<Holds>,
+}
+
+impl Sessions for SlowSessions {
+    fn create(&self, key: SessionKey, record: Record) -> Answered<'_, Revision> {
+        Box::pin(async move {
+            let answer = self.inner.sessions().create(key, record).await;
+            self.holds.answer().await;
+            answer
+        })
+    }
+    fn get(&self, key: SessionKey) -> Answered<'_, (Record, Revision)> {
+        self.inner.sessions().get(key)
+    }
+    fn update(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+    ) -> Answered<'_, Revision> {
+        Box::pin(async move {
+            let answer = self.inner.sessions().update(key, expected, record).await;
+            self.holds.answer().await;
+            answer
+        })
+    }
+    fn expire(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+        window: Duration,
+    ) -> Answered<'_, ()> {
+        self.holds.expired.lock().expect("no panic").push(key);
+        self.inner.sessions().expire(key, expected, record, window)
+    }
+    fn remove(&self, key: SessionKey, expected: Revision) -> Answered<'_, ()> {
+        self.inner.sessions().remove(key, expected)
+    }
+}
+
+/// A node whose store answers the first `free` writes at once.
+fn slow(free: usize) -> (Node, Arc<Holds>) {
+    let holds = Arc::new(Holds {
+        free: Semaphore::new(free),
+        late: Semaphore::new(0),
+        held: Mutex::new(0),
+        expired: Mutex::default(),
+    });
+    let cluster = Slow {
+        inner: Memory::default().node(NodeId::new("0")),
+        holds: holds.clone(),
+    };
+    (Node::over(Arc::new(cluster), config(), 1, quiet), holds)
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_it_has_its_session_leaves_it_to_its_window() {
+    let (node, holds) = slow(0);
+    let address = node.address;
+    let connecting = tokio::spawn(async move { Client::connect(address).await });
+    until("the session is stored", || holds.held() == 1).await;
+    connecting.abort();
+    until("the connection has ended", || {
+        node.io.engine().session_count() == 0
+    })
+    .await;
+    holds.late.add_permits(1);
+    until("the session has its window", || {
+        holds.expired.lock().expect("no panic").len() == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_takeover_that_was_overtaken_does_not_displace_the_later_one() {
+    let (node, holds) = slow(1);
+    let first = Client::connect(node.address).await;
+    let carried = first.carried.clone();
+    let (address, claimed) = (node.address, carried.clone());
+    let slower = tokio::spawn(async move { Client::resume(address, &claimed).await });
+    until("the slower takeover has the session", || holds.held() == 1).await;
+    // Everything after it is answered at once.
+    holds.free.add_permits(1000);
+    let mut faster = Client::resume(node.address, &carried).await;
+    assert!(faster.has_recovered(&carried));
+    holds.late.add_permits(1);
+    let slower = slower.await;
+    assert!(slower.is_err(), "it was never let in");
+
+    let own = node.main().local_sockets();
+    assert_eq!(own.len(), 1);
+    own[0].emit("yours", &json!(1)).expect("connected");
+    read_event(&mut faster, "yours").await;
+    drop(first);
+}
