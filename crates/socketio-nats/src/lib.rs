@@ -7,5 +7,24 @@
 //!
 //! Names are in [`names`], formats in [`codec`].
 
+mod answers;
+mod casts;
 pub mod codec;
+pub mod counters;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "opened by the cluster, which is to come")
+)]
+mod ephemeral;
+mod lane;
 pub mod names;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "opened by the cluster, which is to come")
+)]
+mod peers;
+mod requests;
+#[cfg(test)]
+mod testing;
+
+pub use peers::JoinError;
