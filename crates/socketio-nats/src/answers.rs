@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::codec;
 use crate::ephemeral::{Link, Outgoing};
-use crate::lane::{Lane, Weight};
+use crate::queue::{Queue, Weight};
 use crate::requests::{Ask, Outcome, Reply};
 
 /// So many requests of one namespace are answered at once. What comes beyond is refused, and counted; who asked names this
@@ -24,7 +24,7 @@ const MAX_TIME: Duration = Duration::from_secs(60);
 pub(crate) async fn serve(
     link: Arc<Link>,
     mut asks: Subscriber,
-    outgoing: Lane<Outgoing>,
+    outgoing: Queue<Outgoing>,
     local: Weak<dyn Local>,
 ) {
     let mut answering = JoinSet::new();
@@ -77,7 +77,7 @@ async fn answer(link: Arc<Link>, ask: Ask, to: Subject, local: Weak<dyn Local>) 
 }
 
 /// Says that there is no answer. Never waits: if that cannot be said either, the time says it.
-fn refuse(link: &Link, outgoing: &Lane<Outgoing>, ask: &Ask, to: Subject) {
+fn refuse(link: &Link, outgoing: &Queue<Outgoing>, ask: &Ask, to: Subject) {
     let Some(payload) = encode(link, ask.id, Outcome::Busy) else {
         return;
     };

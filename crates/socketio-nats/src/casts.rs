@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::codec;
 use crate::ephemeral::{Link, Outgoing};
-use crate::lane::{Lane, Weight};
+use crate::queue::{Queue, Weight};
 
 /// A session on two connections is worse than a lost event: an eviction is kept longer.
 fn weight(cast: &Cast) -> Weight {
@@ -21,7 +21,7 @@ fn weight(cast: &Cast) -> Weight {
 }
 
 /// Queues a cast.
-pub(crate) fn send(link: &Link, outgoing: &Lane<Outgoing>, cast: &Cast) {
+pub(crate) fn send(link: &Link, outgoing: &Queue<Outgoing>, cast: &Cast) {
     let weight = weight(cast);
     if weight == Weight::Droppable && !link.is_connected() {
         return link.unsent(weight);
@@ -43,7 +43,7 @@ pub(crate) fn send(link: &Link, outgoing: &Lane<Outgoing>, cast: &Cast) {
 }
 
 /// Drains the subscription. What this node is too slow for is dropped by the rule of the queue, and counted.
-pub(crate) async fn receive(link: Arc<Link>, mut casts: Subscriber, arrived: Lane<Cast>) {
+pub(crate) async fn receive(link: Arc<Link>, mut casts: Subscriber, arrived: Queue<Cast>) {
     while let Some(message) = casts.next().await {
         let (node, cast): (NodeId, Cast) = match codec::decode(&message.payload) {
             Ok(read) => read,

@@ -23,9 +23,9 @@ use crate::answers;
 use crate::casts;
 use crate::codec;
 use crate::counters::Counters;
-use crate::lane::{Lane, Weight};
 use crate::names::Names;
 use crate::peers::Peers;
+use crate::queue::{Queue, Weight};
 use crate::requests::{self, Asks};
 
 /// How long the broker may take to bring the sign back that the subscriptions stand; then another one is sent.
@@ -46,7 +46,7 @@ pub(crate) struct Broker {
 /// Casts and requests of one namespace.
 pub(crate) struct Ephemeral {
     link: Arc<Link>,
-    outgoing: Lane<Outgoing>,
+    outgoing: Queue<Outgoing>,
 }
 
 /// What the tasks of one namespace share.
@@ -96,7 +96,7 @@ impl Ephemeral {
             told_too_large: AtomicBool::new(false),
             stage: watch::Sender::new(Stage::Opening),
         });
-        let (outgoing, queued) = Lane::new();
+        let (outgoing, queued) = Queue::new();
         // Ends by itself, soon after `close`.
         tokio::spawn(run(link.clone(), outgoing.clone(), queued, local));
         Self { link, outgoing }
@@ -230,7 +230,7 @@ async fn subscribe(link: &Link) -> Result<Subscriptions, SubscribeError> {
 /// Owns all tasks of the namespace. After the end what is queued is still published.
 async fn run(
     link: Arc<Link>,
-    outgoing: Lane<Outgoing>,
+    outgoing: Queue<Outgoing>,
     queued: mpsc::Receiver<Outgoing>,
     local: Weak<dyn Local>,
 ) {
@@ -256,7 +256,7 @@ async fn run(
 async fn serve(
     link: &Arc<Link>,
     subscriptions: Subscriptions,
-    outgoing: Lane<Outgoing>,
+    outgoing: Queue<Outgoing>,
     local: Weak<dyn Local>,
 ) {
     let Subscriptions {
@@ -264,7 +264,7 @@ async fn serve(
         asks,
         replies,
     } = subscriptions;
-    let (arrived, to_deliver) = Lane::new();
+    let (arrived, to_deliver) = Queue::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(casts::receive(link.clone(), casts, arrived));
     tasks.spawn(casts::deliver(link.clone(), to_deliver, local.clone()));

@@ -16,13 +16,13 @@ pub mod counters;
     expect(dead_code, reason = "opened by the cluster, which is to come")
 )]
 mod ephemeral;
-mod lane;
 pub mod names;
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "opened by the cluster, which is to come")
 )]
 mod peers;
+mod queue;
 mod requests;
 #[cfg(test)]
 mod testing;

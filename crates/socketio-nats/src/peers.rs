@@ -255,20 +255,23 @@ impl Shared {
         match note {
             Note::Heartbeat {
                 node, incarnation, ..
-            } if node == self.node => self.hear_self(incarnation, now),
+            } if node == self.node => return self.hear_self(incarnation, now),
             Note::Heartbeat {
                 node,
                 incarnation,
                 has_log,
-            } => match self.table.lock().hear(&node, incarnation, has_log, now) {
-                Heard::Known => return,
-                Heard::Full => return self.counters.heartbeats_refused.increment(),
-                Heard::Changed => {}
-                Heard::New => {
-                    tracing::info!(%node, "another node is there");
-                    self.greet.notify_one();
+            } => {
+                let heard = self.table.lock().hear(&node, incarnation, has_log, now);
+                match heard {
+                    Heard::Known => return,
+                    Heard::Full => return self.counters.heartbeats_refused.increment(),
+                    Heard::Changed => {}
+                    Heard::New => {
+                        tracing::info!(%node, "another node is there");
+                        self.greet.notify_one();
+                    }
                 }
-            },
+            }
             Note::Farewell { node, incarnation } => {
                 if !self.table.lock().remove(&node, incarnation) {
                     return;

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::codec;
 use crate::ephemeral::{Link, Outgoing};
-use crate::lane::{Lane, Weight};
+use crate::queue::{Queue, Weight};
 
 /// So many requests of one namespace wait for answers at once. What comes beyond is not asked: all are missing.
 const MAX_WAITING: usize = 1024;
@@ -157,7 +157,7 @@ pub(crate) async fn collect(link: Arc<Link>, mut replies: Subscriber) {
 /// Asks the others. Queued here and now; the future only waits.
 pub(crate) fn ask(
     link: &Arc<Link>,
-    outgoing: &Lane<Outgoing>,
+    outgoing: &Queue<Outgoing>,
     request: Request,
     within: Duration,
 ) -> BoxFuture<'static, Answers> {
@@ -196,7 +196,7 @@ fn all_missing(link: &Link, asked: Vec<NodeId>) -> Answers {
 /// False if it cannot be published.
 fn put(
     link: &Link,
-    outgoing: &Lane<Outgoing>,
+    outgoing: &Queue<Outgoing>,
     id: u64,
     within: Duration,
     request: Request,

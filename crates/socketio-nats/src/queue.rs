@@ -21,30 +21,30 @@ pub(crate) enum Weight {
 pub(crate) struct Refused;
 
 /// The end that puts in. One order for all weights.
-pub(crate) struct Lane<T> {
-    queue: mpsc::Sender<T>,
+pub(crate) struct Queue<T> {
+    items: mpsc::Sender<T>,
 }
 
-impl<T> Clone for Lane<T> {
+impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
         Self {
-            queue: self.queue.clone(),
+            items: self.items.clone(),
         }
     }
 }
 
-impl<T> Lane<T> {
+impl<T> Queue<T> {
     pub(crate) fn new() -> (Self, mpsc::Receiver<T>) {
-        let (queue, taken) = mpsc::channel(ROOM + RESERVE);
-        (Self { queue }, taken)
+        let (items, taken) = mpsc::channel(ROOM + RESERVE);
+        (Self { items }, taken)
     }
 
     /// Never waits. Threads that push at the same time may together take a few places of the reserve.
     pub(crate) fn push(&self, item: T, weight: Weight) -> Result<(), Refused> {
-        if weight == Weight::Droppable && self.queue.capacity() <= RESERVE {
+        if weight == Weight::Droppable && self.items.capacity() <= RESERVE {
             return Err(Refused);
         }
-        self.queue.try_send(item).map_err(|_| Refused)
+        self.items.try_send(item).map_err(|_| Refused)
     }
 }
 
@@ -54,15 +54,15 @@ mod tests {
 
     #[test]
     fn what_is_needed_finds_room_where_the_droppable_does_not() {
-        let (lane, mut taken) = Lane::new();
+        let (queue, mut taken) = Queue::new();
         for i in 0..ROOM {
-            assert_eq!(lane.push(i, Weight::Droppable), Ok(()));
+            assert_eq!(queue.push(i, Weight::Droppable), Ok(()));
         }
-        assert_eq!(lane.push(0, Weight::Droppable), Err(Refused));
+        assert_eq!(queue.push(0, Weight::Droppable), Err(Refused));
         for i in 0..RESERVE {
-            assert_eq!(lane.push(ROOM + i, Weight::Needed), Ok(()));
+            assert_eq!(queue.push(ROOM + i, Weight::Needed), Ok(()));
         }
-        assert_eq!(lane.push(0, Weight::Needed), Err(Refused));
+        assert_eq!(queue.push(0, Weight::Needed), Err(Refused));
         let order = std::iter::from_fn(|| taken.try_recv().ok());
         assert!(order.eq(0..ROOM + RESERVE));
     }
