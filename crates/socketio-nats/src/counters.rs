@@ -41,4 +41,40 @@ pub struct Counters {
     pub restarts: Counter,
     /// Own casts that were dropped because this node was too slow.
     pub own_casts_dropped: Counter,
+    /// Messages of a release that this one does not know, or of somebody else: dropped.
+    pub messages_unreadable: Counter,
+    /// Messages that the broker would not carry because of their size: not published.
+    pub messages_too_large: Counter,
+    /// Nodes that fell silent.
+    pub nodes_dead: Counter,
+    /// Heartbeats of another process under this node's own name, or beyond the nodes that can be known.
+    pub heartbeats_refused: Counter,
+    /// Casts and requests that were not published: the queue was full, or there was no connection.
+    pub messages_unsent: Counter,
+    /// Casts of other nodes that this node was too slow for.
+    pub casts_undelivered: Counter,
+    /// Evictions that were lost on this node, sent or received: each may leave a session on two connections for a while.
+    pub evictions_lost: Counter,
+    /// Requests of other nodes that were refused because too many were being answered.
+    pub requests_refused: Counter,
+    /// Requests of other nodes that were not answered within their time.
+    pub requests_late: Counter,
+    /// Nodes that were asked and did not answer.
+    pub answers_missing: Counter,
+    /// Sessions asked for.
+    pub session_reads: Counter,
+    /// Sessions stored, given an expiry or removed; those that a sweep wrote included.
+    pub session_writes: Counter,
+    /// Writes refused because the session had another revision, or none any more.
+    pub session_conflicts: Counter,
+    /// Writes that this node had made before without hearing that they were stored.
+    pub session_writes_found: Counter,
+    /// Reads and writes that had no answer within their deadline.
+    pub session_timeouts: Counter,
+    /// Records that this release cannot read.
+    pub records_unreadable: Counter,
+    /// Sweeps of a dead node's sessions.
+    pub sweeps: Counter,
+    /// Sessions of dead nodes that were given their window.
+    pub sessions_swept: Counter,
 }

@@ -8,6 +8,8 @@
 //!
 //! [`NatsCluster`] puts them together. Names are in [`names`], formats in [`codec`].
 
+mod answers;
+mod casts;
 mod cluster;
 pub mod codec;
 mod connection;
@@ -15,14 +17,17 @@ mod counters;
 mod ephemeral;
 mod epoch;
 mod follower;
-mod lane;
 pub mod names;
 mod options;
 mod peers;
 mod pipeline;
 mod publisher;
+mod queue;
+mod requests;
 mod sessions;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 pub use cluster::{Error, NatsCluster};
 pub use connection::ConnectionError;
