@@ -8,4 +8,12 @@
 //! Names are in [`names`], formats in [`codec`].
 
 pub mod codec;
+mod counters;
 pub mod names;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the adapter that uses it is next")
+)]
+mod sessions;
+
+pub use counters::{Counter, Counters};
