@@ -322,19 +322,14 @@ async fn a_record_of_another_release_is_gone_and_counted() {
 async fn a_sweep_gives_a_dead_nodes_sessions_their_window_and_no_others() {
     let broker = Broker::with_bucket().await;
     let (sessions, dead) = (broker.sessions(), NodeId::new("dead"));
-    // More than a page between them.
-    let mut records = vec![of_node("dead")];
-    records.extend((0..300).map(|_| of_node("alive")));
-    records.push(of_node("dead"));
-    records.push(of_node("dead"));
-    let keys: Vec<_> = records.iter().map(|_| SessionKey::random()).collect();
-    let mut revisions = Vec::new();
-    for (key, record) in keys.iter().zip(records) {
-        revisions.push(sessions.create(*key, record).await.unwrap());
+    // More than a page, and dead ones on both sides of its end.
+    let is_dead = |at: &usize| matches!(at, 250..262 | 300 | 301);
+    let keys: Vec<_> = (0..302).map(|_| SessionKey::random()).collect();
+    for (at, key) in keys.iter().enumerate() {
+        let node = if is_dead(&at) { "dead" } else { "alive" };
+        sessions.create(*key, of_node(node)).await.unwrap();
     }
-    let [.., taken, last] = keys[..] else {
-        unreachable!("three keys at least");
-    };
+    let taken = keys[300];
     let away_key = SessionKey::random();
     let revision = sessions.create(away_key, of_node("dead")).await.unwrap();
     let released = sessions.expire(away_key, revision, away("dead"), LONG);
@@ -346,13 +341,14 @@ async fn a_sweep_gives_a_dead_nodes_sessions_their_window_and_no_others() {
     let taken_over = sessions.update(taken, revision, Record { owner, ..record });
     taken_over.await.unwrap();
 
-    assert_eq!(sessions.sweep(&dead, SHORT).await.unwrap(), 2);
-    assert_eq!(sessions.counters.sessions_swept.get(), 2);
+    assert_eq!(sessions.sweep(&dead, SHORT).await.unwrap(), 13);
+    assert_eq!(sessions.counters.sessions_swept.get(), 13);
     assert_eq!(sessions.counters.records_unreadable.get(), 1);
-    gone(&sessions, keys[0]).await;
-    gone(&sessions, last).await;
-    for key in &keys[1..=301] {
-        assert!(sessions.get(*key).await.is_ok());
+    for (at, key) in keys.iter().enumerate() {
+        match is_dead(&at) && *key != taken {
+            true => gone(&sessions, *key).await,
+            false => assert!(sessions.get(*key).await.is_ok(), "{at}"),
+        }
     }
     assert!(sessions.get(away_key).await.is_ok(), "its window is longer");
     assert_eq!(sessions.sweep(&dead, SHORT).await.unwrap(), 0);
