@@ -87,6 +87,14 @@ impl fmt::Debug for Pid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionKey([u8; 16]);
 
+impl SessionKey {
+    /// A random key, of which nobody knows a `pid`: for whoever tests a store.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::rng().random())
+    }
+}
+
 impl fmt::Display for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
