@@ -1,44 +1,34 @@
 //! One node's place in the cluster: what `chatcluster-socketio` asks for, put together from the parts of this crate.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::ContextBuilder;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chatcluster_socketio::NodeId;
-use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Cluster, Local, Request};
-use chatcluster_socketio::log::{
-    AppendDone, AppendError, Appended, Envelope, Record, Store, Target,
-};
-use chatcluster_socketio::session::Sessions;
-use futures_util::future::BoxFuture;
+use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
+use chatcluster_socketio::log::Store;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::codec;
+use crate::adapter::NatsAdapter;
 use crate::connection::{self, ConnectionError};
 use crate::counters::Counters;
-use crate::ephemeral::{Broker, Ephemeral};
+use crate::ephemeral::Broker;
 use crate::epoch::{Epoch, EpochError};
 use crate::follower::{self, Follower, Source};
-use crate::names::{BadPrefix, Names, token};
+use crate::names::{BadPrefix, Names};
 use crate::options::Options;
 use crate::peers::{JoinError, Peers};
-use crate::pipeline::{Item, Logged, Pipeline, QUEUE};
-use crate::publisher::{Outgoing, Publisher};
+use crate::pipeline::{Item, Pipeline, QUEUE};
+use crate::publisher::Publisher;
 use crate::sessions::{BucketError, KvSessions, ensure_bucket};
 use crate::stream::{self, StreamError};
 
 /// How long JetStream may take to answer a call that is not bounded more tightly.
 const CALL: Duration = Duration::from_secs(5);
-/// What a message may have beside its payload: subject, id, protocol.
-const HEADROOM: usize = 1024;
 
 /// A node cannot join its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -75,16 +65,16 @@ pub struct NatsCluster {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    node: NodeId,
-    names: Names,
-    client: Client,
-    publisher: Publisher,
-    pipeline: Arc<Pipeline>,
-    items: mpsc::Sender<Item>,
-    sessions: KvSessions,
-    broker: Broker,
-    counters: Arc<Counters>,
+pub(crate) struct Shared {
+    pub(crate) node: NodeId,
+    pub(crate) names: Names,
+    pub(crate) client: Client,
+    pub(crate) publisher: Publisher,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) items: mpsc::Sender<Item>,
+    pub(crate) sessions: KvSessions,
+    pub(crate) broker: Broker,
+    pub(crate) counters: Arc<Counters>,
     health: watch::Receiver<Option<String>>,
     /// Where the log ended when the node joined.
     end: u64,
@@ -181,6 +171,12 @@ impl NatsCluster {
         self.shared.health.borrow().clone()
     }
 
+    /// The other nodes that follow the log now. Where this one cannot and they can, clients are better off there.
+    #[must_use]
+    pub fn others_with_log(&self) -> Vec<NodeId> {
+        self.shared.broker.peers.others_with_log()
+    }
+
     /// Messages of this node whose fate is not known.
     #[must_use]
     pub fn publishes_waiting(&self) -> usize {
@@ -218,7 +214,9 @@ impl NatsCluster {
                 };
                 match shared.sessions.sweep(&dead, window).await {
                     Ok(swept) => tracing::info!(node = %dead, sessions = swept, "a node is gone"),
-                    Err(error) => tracing::warn!(node = %dead, %error, "sessions of a node that is gone stay"),
+                    Err(error) => {
+                        tracing::warn!(node = %dead, %error, "sessions of a node that is gone stay")
+                    }
                 }
             }
         });
@@ -258,140 +256,8 @@ impl Shared {
 impl Cluster for NatsCluster {
     fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
         let shared = self.shared.clone();
-        let start_position = shared.pipeline.follow(namespace, local.clone());
-        let ephemeral = Ephemeral::open(shared.broker.clone(), namespace, local);
+        let adapter = NatsAdapter::open(shared.clone(), namespace, local);
         shared.start();
-        Arc::new(NatsAdapter {
-            namespace: namespace.into(),
-            token: token(namespace).into(),
-            start_position,
-            ephemeral,
-            shared,
-        })
-    }
-}
-
-struct NatsAdapter {
-    namespace: Box<str>,
-    token: Box<str>,
-    start_position: u64,
-    ephemeral: Ephemeral,
-    shared: Arc<Shared>,
-}
-
-impl NatsAdapter {
-    /// JetStream's id of a message: of the record's key, so that the same message sent to two nodes is one; else random.
-    fn message_id(&self, record: Option<&Record>) -> String {
-        let id: [u8; 16] = match record {
-            Some(record) => {
-                let digest = Sha256::new()
-                    .chain_update(self.namespace.as_bytes())
-                    .chain_update([0])
-                    .chain_update(record.key)
-                    .finalize();
-                let mut id = [0; 16];
-                id.copy_from_slice(&digest[..16]);
-                id
-            }
-            None => rand::random(),
-        };
-        URL_SAFE_NO_PAD.encode(id)
-    }
-}
-
-/// What keeps its order: a room, the whole namespace, a session.
-fn lane(subject: &str, target: &Target) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    subject.hash(&mut hasher);
-    if let Target::Session(sid) = target {
-        sid.hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-impl Adapter for NatsAdapter {
-    fn node(&self) -> &NodeId {
-        &self.shared.node
-    }
-
-    fn epoch(&self) -> u64 {
-        self.shared.pipeline.epoch()
-    }
-
-    fn start_position(&self) -> u64 {
-        self.start_position
-    }
-
-    fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
-        let subject = self
-            .shared
-            .names
-            .log_subject(&self.namespace, &envelope, &self.shared.node);
-        let lane = lane(&subject, &envelope.target);
-        let id = self.message_id(record.as_ref());
-        let payload = match codec::encode(&Logged { envelope, record }) {
-            Ok(payload) => payload,
-            Err(error) => {
-                tracing::error!(%error, "an event cannot be written for the log");
-                return done(Err(AppendError::NotStored));
-            }
-        };
-        if payload.len() + HEADROOM > self.shared.client.server_info().max_payload {
-            return done(Err(AppendError::TooLarge));
-        }
-        let message = Outgoing {
-            subject,
-            lane,
-            id,
-            payload,
-        };
-        let pipeline = self.shared.pipeline.clone();
-        let published = move |fate: Result<_, AppendError>| match fate {
-            Ok(crate::publisher::Stored {
-                position,
-                is_duplicate,
-            }) => pipeline.when_completed(
-                Appended {
-                    position,
-                    is_duplicate,
-                },
-                done,
-            ),
-            Err(error) => done(Err(error)),
-        };
-        self.shared.publisher.publish(message, Box::new(published));
-    }
-
-    fn cast(&self, cast: Cast) {
-        self.ephemeral.cast(&cast);
-        // A server-side event is for the others only.
-        if matches!(cast, Cast::ServerSide { .. }) {
-            return;
-        }
-        let own = Item::Own {
-            namespace: self.token.clone(),
-            cast,
-        };
-        // Casts are at most once; an eviction has been carried out here before it is cast.
-        if self.shared.items.try_send(own).is_err() {
-            self.shared.counters.own_casts_dropped.increment();
-        }
-    }
-
-    fn request(&self, request: Request, timeout: Duration) -> BoxFuture<'static, Answers> {
-        self.ephemeral.request(request, timeout)
-    }
-
-    fn node_count(&self) -> usize {
-        self.shared.broker.peers.count()
-    }
-
-    fn sessions(&self) -> &dyn Sessions {
-        &self.shared.sessions
-    }
-
-    fn close(&self) {
-        self.shared.pipeline.unfollow(&self.namespace);
-        self.ephemeral.close();
+        Arc::new(adapter)
     }
 }

@@ -77,19 +77,23 @@ async fn with_credentials(
 
 /// Addresses may hold `user:password@`.
 fn without_secrets(servers: &str) -> String {
-    let shown = servers.split(',').map(|server| match server.rsplit_once('@') {
-        Some((before, host)) => {
-            let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-            format!("{scheme}://…@{host}")
-        }
-        None => server.to_owned(),
-    });
+    let shown = servers
+        .split(',')
+        .map(|server| match server.rsplit_once('@') {
+            Some((before, host)) => {
+                let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+                format!("{scheme}://…@{host}")
+            }
+            None => server.to_owned(),
+        });
     shown.collect::<Vec<_>>().join(",")
 }
 
 fn back_off(attempts: usize) -> Duration {
     let (first, most) = BACK_OFF;
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(8).min(8);
+    let doublings = u32::try_from(attempts.saturating_sub(1))
+        .unwrap_or(8)
+        .min(8);
     let wait = first.saturating_mul(1 << doublings).min(most);
     wait.mul_f64(rand::random_range(0.75..1.25))
 }

@@ -106,10 +106,12 @@ impl Ephemeral {
     /// while there is no connection it waits for one.
     ///
     /// With several brokers the others may hear of a subscription a little later.
-    pub(crate) async fn opened(&self) -> bool {
+    pub(crate) fn opened(&self) -> impl Future<Output = bool> + Send + use<> {
         let mut stage = self.link.stage.subscribe();
-        let left = stage.wait_for(|stage| *stage != Stage::Opening).await;
-        left.is_ok_and(|stage| *stage == Stage::Open)
+        async move {
+            let left = stage.wait_for(|stage| *stage != Stage::Opening).await;
+            left.is_ok_and(|stage| *stage == Stage::Open)
+        }
     }
 
     /// Sends to the other nodes. Never waits: beyond 1024 that wait, and while there is no connection, a cast is dropped

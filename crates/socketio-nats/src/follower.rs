@@ -73,7 +73,9 @@ impl Source {
         let recent = last.saturating_sub(consumer.cached_info().num_pending);
         let begin = read_model.map_or(recent, |position| position.min(recent));
         // Nothing before the first is there to be read.
-        Ok(begin.max(info.state.first_sequence.saturating_sub(1)).min(last))
+        Ok(begin
+            .max(info.state.first_sequence.saturating_sub(1))
+            .min(last))
     }
 
     fn consumer(&self, deliver_policy: DeliverPolicy) -> pull::Config {

@@ -8,6 +8,7 @@
 //!
 //! [`NatsCluster`] puts them together. Names are in [`names`], formats in [`codec`].
 
+mod adapter;
 mod answers;
 mod casts;
 mod cluster;

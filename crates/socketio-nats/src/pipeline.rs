@@ -44,19 +44,13 @@ pub(crate) enum Item {
     Own { namespace: Box<str>, cast: Cast },
 }
 
-/// The receiving end of a namespace.
-struct Followed {
-    local: Weak<dyn Local>,
-    store: Option<Arc<dyn Store>>,
-}
-
 struct State {
     /// Handed to its namespace, or about to be.
     delivered: u64,
     /// Handed over and done with.
     completed: u64,
     epoch: u64,
-    namespaces: HashMap<Box<str>, Followed>,
+    namespaces: HashMap<Box<str>, Weak<dyn Local>>,
     /// Who waits for a position to be completed.
     waiting: BTreeMap<u64, Vec<(Appended, AppendDone)>>,
 }
@@ -105,17 +99,16 @@ impl Pipeline {
 
     /// Delivers to a namespace from here on; returns the position before the first that it is given.
     pub(crate) fn follow(&self, namespace: &str, local: Weak<dyn Local>) -> u64 {
-        let namespace: Box<str> = token(namespace).into();
-        let store = self.stores.get(&namespace).cloned();
         let mut state = self.state.lock();
-        state
-            .namespaces
-            .insert(namespace, Followed { local, store });
+        state.namespaces.insert(token(namespace).into(), local);
         state.delivered
     }
 
     pub(crate) fn unfollow(&self, namespace: &str) {
-        self.state.lock().namespaces.remove(token(namespace).as_str());
+        self.state
+            .lock()
+            .namespaces
+            .remove(token(namespace).as_str());
     }
 
     /// Calls back once this node has delivered what was appended.
@@ -205,10 +198,7 @@ impl Pipeline {
         let local = {
             let mut state = self.state.lock();
             state.delivered = position;
-            state
-                .namespaces
-                .get(&namespace)
-                .and_then(|followed| followed.local.upgrade())
+            state.namespaces.get(&namespace).and_then(Weak::upgrade)
         };
         match (fate, logged, local) {
             // The row with the lower position wins, on every node alike: the later one reaches nobody (semantics 12).
@@ -227,7 +217,7 @@ impl Pipeline {
     }
 
     fn local(&self, namespace: &str) -> Option<Arc<dyn Local>> {
-        self.state.lock().namespaces.get(namespace)?.local.upgrade()
+        self.state.lock().namespaces.get(namespace)?.upgrade()
     }
 
     /// A position is done with: whoever appended it is told.
@@ -290,8 +280,11 @@ impl Pipeline {
 }
 
 fn locals(state: &State) -> Vec<Arc<dyn Local>> {
-    let locals = state.namespaces.values().map(|followed| &followed.local);
-    locals.filter_map(Weak::upgrade).collect()
+    state
+        .namespaces
+        .values()
+        .filter_map(Weak::upgrade)
+        .collect()
 }
 
 /// An item whose record, if it has one, is with the read model.

@@ -217,7 +217,11 @@ impl Lanes {
             }
             Err(Failure::Again(cause)) => {
                 self.counters.publish_failures.increment();
-                tracing::warn!(attempts = job.attempts, cause, "an event could not be logged");
+                tracing::warn!(
+                    attempts = job.attempts,
+                    cause,
+                    "an event could not be logged"
+                );
                 Err(AppendError::NotStored)
             }
         };

@@ -30,8 +30,8 @@ use crate::codec;
 use crate::counters::Counters;
 use crate::names::{Names, session_key};
 
-pub(crate) use bucket::{BucketError, ensure_bucket};
-pub(crate) use sweep::SweepError;
+pub use bucket::BucketError;
+pub(crate) use bucket::ensure_bucket;
 
 use cell::{Answer, Cells, Change, Found, Write, WriteId};
 use unsettled::Unsettled;

@@ -39,7 +39,9 @@ pub enum StreamError {
         source: jetstream::context::GetStreamError,
     },
     /// The server did not answer; without permission it does not answer either.
-    #[error("no answer about the stream {stream} within {DEADLINE:?}: is JetStream on, and are the permissions complete?")]
+    #[error(
+        "no answer about the stream {stream} within {DEADLINE:?}: is JetStream on, and are the permissions complete?"
+    )]
     NoAnswer {
         /// Its name.
         stream: String,
@@ -64,14 +66,16 @@ pub enum StreamError {
 fn config(names: &Names, options: &Options) -> Config {
     Config {
         name: names.stream(),
-        description: Some("The log of a ChatCluster: a message's sequence is its position".to_owned()),
+        description: Some(
+            "The log of a ChatCluster: a message's sequence is its position".to_owned(),
+        ),
         subjects: vec![names.log()],
         storage: options.storage,
         num_replicas: options.replicas,
         max_age: options.retention,
-        max_bytes: options.retention_bytes.map_or(-1, |bytes| {
-            i64::try_from(bytes).unwrap_or(i64::MAX)
-        }),
+        max_bytes: options
+            .retention_bytes
+            .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         max_messages: -1,
         max_messages_per_subject: -1,
         discard: DiscardPolicy::Old,
@@ -101,7 +105,10 @@ pub(crate) async fn ensure(
         Ok(Err(error)) if is_there_already(&error) => {
             // Another pod was faster, with the first position that *it* read off the clock.
             let found = info(jetstream, names).await?;
-            let found = found.ok_or(StreamError::Create { stream, source: error })?;
+            let found = found.ok_or(StreamError::Create {
+                stream,
+                source: error,
+            })?;
             compare(&found.config, &wanted)?;
             Ok(found)
         }
@@ -139,11 +146,27 @@ pub(crate) async fn info(
 fn compare(found: &Config, wanted: &Config) -> Result<(), StreamError> {
     let storage = |storage: StorageType| format!("{storage:?}").to_lowercase();
     let settings = [
-        ("subjects", found.subjects.join(" "), wanted.subjects.join(" ")),
+        (
+            "subjects",
+            found.subjects.join(" "),
+            wanted.subjects.join(" "),
+        ),
         ("storage", storage(found.storage), storage(wanted.storage)),
-        ("replicas", found.num_replicas.to_string(), wanted.num_replicas.to_string()),
-        ("retention", format!("{:?}", found.max_age), format!("{:?}", wanted.max_age)),
-        ("retentionBytes", found.max_bytes.to_string(), wanted.max_bytes.to_string()),
+        (
+            "replicas",
+            found.num_replicas.to_string(),
+            wanted.num_replicas.to_string(),
+        ),
+        (
+            "retention",
+            format!("{:?}", found.max_age),
+            format!("{:?}", wanted.max_age),
+        ),
+        (
+            "retentionBytes",
+            found.max_bytes.to_string(),
+            wanted.max_bytes.to_string(),
+        ),
     ];
     for (setting, found_value, wanted_value) in settings {
         if found_value != wanted_value {

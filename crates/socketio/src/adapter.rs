@@ -141,6 +141,11 @@ pub trait Adapter: Send + Sync + 'static {
     /// The position before the first one that a namespace opened now can be given.
     fn start_position(&self) -> u64;
 
+    /// Resolves once casts and requests of the other nodes reach this one; clients are let in after that.
+    fn opened(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Appends to the log. Calls from one thread are logged in their order. `done` is called once: with an error at once,
     /// else after this node has delivered the entry, so that who is told has seen what it is told about.
     ///

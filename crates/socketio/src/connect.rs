@@ -32,7 +32,10 @@ impl Inner {
         let wanted = Wanted::of(auth.as_deref());
         let connecting = Arc::new(Connecting::new(path.clone(), session.clone(), auth));
         let admitted = match self.namespace_for(&path, &connecting) {
-            Some(namespace) => admit(&namespace, &connecting).await.map(|()| namespace),
+            Some(namespace) => {
+                namespace.opened().await;
+                admit(&namespace, &connecting).await.map(|()| namespace)
+            }
             None => Err(ConnectError::invalid_namespace()),
         };
         match admitted {

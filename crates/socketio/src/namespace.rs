@@ -5,7 +5,7 @@ mod requests;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,6 +59,8 @@ pub struct Namespace {
     shared: Arc<Shared>,
     setup: Arc<RwLock<Setup>>,
     adapter: OnceLock<Arc<dyn Adapter>>,
+    /// Others can be heard here.
+    is_opened: AtomicBool,
     registry: Mutex<Registry>,
     /// The position processed last, for those who wait for one.
     position: watch::Sender<u64>,
@@ -82,6 +84,7 @@ impl Namespace {
             shared,
             setup,
             adapter: OnceLock::new(),
+            is_opened: AtomicBool::new(false),
             position: watch::Sender::new(0),
             ack_ids: AtomicU64::new(0),
         })
@@ -110,6 +113,12 @@ impl Namespace {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.registry.lock().last_position()
+    }
+
+    /// How many nodes serve this namespace now, this one included.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.adapter().node_count()
     }
 
     /// Sockets connected to this node.
@@ -172,6 +181,20 @@ impl Namespace {
         self.adapter
             .get()
             .expect("a namespace is opened before anybody can reach it")
+    }
+
+    /// Waits for the other nodes' words to reach this one; not for ever, for what they say at most once may be lost anyway.
+    pub(crate) async fn opened(&self) {
+        if !self.is_opened.load(Ordering::Relaxed) {
+            let opened = self.adapter().opened();
+            if tokio::time::timeout(OPEN_DEADLINE, opened).await.is_err() {
+                tracing::warn!(
+                    namespace = &*self.path,
+                    "clients are let in before the other nodes can be heard"
+                );
+            }
+            self.is_opened.store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn registry(&self) -> &Mutex<Registry> {
@@ -280,6 +303,8 @@ impl Namespace {
     }
 }
 
+/// How long the first clients of a namespace may wait for it.
+const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 /// Without recovery the window only bridges what is logged while a client is sent its history.
 const BRING_UP_BYTES: usize = 8 << 20;
 const BRING_UP_SPAN: Duration = Duration::from_secs(60);

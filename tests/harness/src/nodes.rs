@@ -145,6 +145,14 @@ impl Nodes {
             let node = Node::start(&id, config.clone(), cluster, |io| set_up(io, index));
             nodes.push(node.await);
         }
+        until("every node knows the others", || {
+            nodes.iter().all(|node| {
+                node.io
+                    .of("/")
+                    .is_none_or(|main| main.node_count() == count)
+            })
+        })
+        .await;
         Self(nodes)
     }
 

@@ -29,6 +29,7 @@ enum Way {
 }
 
 impl Local for Fake {
+    fn advance(&self, _: u64) {}
     fn deliver(&self, _: &Arc<Entry>) {}
 
     fn restart(&self, _: u64, _: u64) {}

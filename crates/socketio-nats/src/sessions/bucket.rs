@@ -17,7 +17,7 @@ const MARKS: Duration = Duration::from_secs(1);
 
 /// There is no bucket that sessions can be kept in.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BucketError {
+pub enum BucketError {
     /// Its settings could not be read.
     #[error("read the settings of the bucket {bucket}")]
     Read {

@@ -80,6 +80,7 @@ fn of_node(node: &str) -> Record {
         start: 7,
         intervals: Vec::new(),
         gap_below: 0,
+        is_caught_up: true,
         is_connected: true,
         is_untouched: false,
         data: r#"{"name":"x"}"#.into(),
@@ -302,7 +303,10 @@ async fn without_a_bucket_nothing_is_reachable() {
     assert_eq!(read, Err(StoreError::Unreachable));
     assert!(begun.elapsed() < DEADLINE + SLACK, "{:?}", begun.elapsed());
     let swept = sessions.sweep(&NodeId::new("dead"), SHORT).await;
-    assert!(matches!(swept, Err(SweepError::List { swept: 0, .. })));
+    assert!(matches!(
+        swept,
+        Err(super::sweep::SweepError::List { swept: 0, .. })
+    ));
 }
 
 #[tokio::test]

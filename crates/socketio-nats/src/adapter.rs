@@ -1,0 +1,170 @@
+//! One namespace's link to the other nodes: appends to the log, casts and asks on core subjects, and its sessions.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chatcluster_socketio::NodeId;
+use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Local, Request};
+use chatcluster_socketio::log::{AppendDone, AppendError, Appended, Envelope, Record, Target};
+use chatcluster_socketio::session::Sessions;
+use futures_util::future::BoxFuture;
+use sha2::{Digest as _, Sha256};
+
+use crate::cluster::Shared;
+use crate::codec;
+use crate::ephemeral::Ephemeral;
+use crate::names::token;
+use crate::pipeline::{Item, Logged};
+use crate::publisher::{Outgoing, Stored};
+
+/// What a message may have beside its payload: subject, id, protocol.
+const HEADROOM: usize = 1024;
+
+pub(crate) struct NatsAdapter {
+    namespace: Box<str>,
+    token: Box<str>,
+    start_position: u64,
+    ephemeral: Ephemeral,
+    shared: Arc<Shared>,
+}
+
+impl NatsAdapter {
+    /// Joins a namespace: it is delivered what the log says from here on.
+    pub(crate) fn open(shared: Arc<Shared>, namespace: &str, local: Weak<dyn Local>) -> Self {
+        let start_position = shared.pipeline.follow(namespace, local.clone());
+        let ephemeral = Ephemeral::open(shared.broker.clone(), namespace, local);
+        Self {
+            namespace: namespace.into(),
+            token: token(namespace).into(),
+            start_position,
+            ephemeral,
+            shared,
+        }
+    }
+
+    /// JetStream's id of a message: of the record's key, so that the same message sent to two nodes is one; else random.
+    fn message_id(&self, record: Option<&Record>) -> String {
+        let id: [u8; 16] = match record {
+            Some(record) => {
+                let digest = Sha256::new()
+                    .chain_update(self.namespace.as_bytes())
+                    .chain_update([0])
+                    .chain_update(record.key)
+                    .finalize();
+                let mut id = [0; 16];
+                id.copy_from_slice(&digest[..16]);
+                id
+            }
+            None => rand::random(),
+        };
+        URL_SAFE_NO_PAD.encode(id)
+    }
+}
+
+/// What keeps its order: a room, the whole namespace, a session.
+fn lane(subject: &str, target: &Target) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    subject.hash(&mut hasher);
+    if let Target::Session(sid) = target {
+        sid.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+impl Adapter for NatsAdapter {
+    fn node(&self) -> &NodeId {
+        &self.shared.node
+    }
+
+    fn epoch(&self) -> u64 {
+        self.shared.pipeline.epoch()
+    }
+
+    fn start_position(&self) -> u64 {
+        self.start_position
+    }
+
+    fn opened(&self) -> BoxFuture<'static, ()> {
+        let opened = self.ephemeral.opened();
+        Box::pin(async move {
+            // False if it is closed before: whoever waits is told by something else.
+            let _is_open = opened.await;
+        })
+    }
+
+    fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
+        let subject = self
+            .shared
+            .names
+            .log_subject(&self.namespace, &envelope, &self.shared.node);
+        let lane = lane(&subject, &envelope.target);
+        let id = self.message_id(record.as_ref());
+        let payload = match codec::encode(&Logged { envelope, record }) {
+            Ok(payload) => payload,
+            Err(error) => {
+                tracing::error!(%error, "an event cannot be written for the log");
+                return done(Err(AppendError::NotStored));
+            }
+        };
+        if payload.len() + HEADROOM > self.shared.client.server_info().max_payload {
+            return done(Err(AppendError::TooLarge));
+        }
+        let message = Outgoing {
+            subject,
+            lane,
+            id,
+            payload,
+        };
+        let pipeline = self.shared.pipeline.clone();
+        let published = move |fate: Result<_, AppendError>| match fate {
+            Ok(Stored {
+                position,
+                is_duplicate,
+            }) => pipeline.when_completed(
+                Appended {
+                    position,
+                    is_duplicate,
+                },
+                done,
+            ),
+            Err(error) => done(Err(error)),
+        };
+        self.shared.publisher.publish(message, Box::new(published));
+    }
+
+    fn cast(&self, cast: Cast) {
+        self.ephemeral.cast(&cast);
+        // A server-side event is for the others only.
+        if matches!(cast, Cast::ServerSide { .. }) {
+            return;
+        }
+        let own = Item::Own {
+            namespace: self.token.clone(),
+            cast,
+        };
+        // Casts are at most once; an eviction has been carried out here before it is cast.
+        if self.shared.items.try_send(own).is_err() {
+            self.shared.counters.own_casts_dropped.increment();
+        }
+    }
+
+    fn request(&self, request: Request, timeout: Duration) -> BoxFuture<'static, Answers> {
+        self.ephemeral.request(request, timeout)
+    }
+
+    fn node_count(&self) -> usize {
+        self.shared.broker.peers.count()
+    }
+
+    fn sessions(&self) -> &dyn Sessions {
+        &self.shared.sessions
+    }
+
+    fn close(&self) {
+        self.shared.pipeline.unfollow(&self.namespace);
+        self.ephemeral.close();
+    }
+}
