@@ -280,10 +280,9 @@ export class Chat {
   #onMessage(name: RoomName, message: Stored): void {
     const room = this.rooms.get(name);
     if (!room) return; // left while it was under way
-    if (!room.needsFill) room.advance(message.serverOffset);
     this.#outbox.matchEcho(name, message, this.identity.name);
     room.stopTyping(message.author);
-    if (room.log.addEvent(message)) this.#onNewMessages(room, [message]);
+    if (room.addEvent(message)) this.#onNewMessages(room, [message]);
     this.#changed();
   }
 

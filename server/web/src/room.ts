@@ -1,6 +1,6 @@
 // What this page knows of one room (or the lobby): messages, people, what is unread.
 import { MessageLog } from "./message_log";
-import type { Answers, Member, RoomName } from "./protocol";
+import type { Answers, Member, RoomName, Stored } from "./protocol";
 
 /** Someone is shown as typing for so long after the last sign of it. */
 const TYPING_SHOWN_MS = 4_000;
@@ -40,6 +40,12 @@ export class Room {
 
   advance(serverOffset: number): void {
     this.position = Math.max(this.position ?? 0, serverOffset);
+  }
+
+  /** A live or replayed event. Returns whether it is new here. */
+  addEvent(message: Stored): boolean {
+    if (!this.needsFill) this.advance(message.serverOffset);
+    return this.log.addEvent(message);
   }
 
   noteTyping(author: string, now: number): void {

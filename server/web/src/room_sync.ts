@@ -28,10 +28,12 @@ export class RoomSync {
   /** Joins on this connection and loads what was missed since the last one. */
   async join(room: Room): Promise<void> {
     if (room.name === null) return;
+    // Before it is asked: live messages may come before the answer, and must not move the position
+    // over what was missed.
+    if (room.position !== null) room.needsFill = true;
     const { serverOffset } = await this.request("room:join", room.name);
     room.isJoined = true;
-    if (room.position === null) room.position = serverOffset;
-    else if (room.position < serverOffset) room.needsFill = true;
+    room.position ??= serverOffset;
     await this.fill(room);
   }
 

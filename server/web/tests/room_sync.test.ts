@@ -45,6 +45,26 @@ test("a join after a lost session fills page by page from the last position", as
   assert.deepEqual([room.position, room.needsFill], [250, false]);
 });
 
+test("a live message before the join's acknowledgement hides nothing that was missed", async () => {
+  const { queries, request } = server(30);
+  const room = new Room("garden");
+  const live: Stored = { serverOffset: 31, content: "x", author: "Ada", at: 0 };
+  const early = ((event: string, argument: unknown) => {
+    if (event === "room:join") room.addEvent(live);
+    return request(event as "room:join", argument);
+  }) as Request;
+  room.addEvent({ ...live, serverOffset: 20 });
+  await new RoomSync(early, () => {}).join(room);
+  assert.deepEqual(
+    queries.map(({ after }) => after),
+    [20],
+  );
+  assert.deepEqual(
+    room.log.messages.map(({ serverOffset }) => serverOffset),
+    Array.from({ length: 12 }, (_, index) => index + 20),
+  );
+});
+
 test("a fill that is cut resumes where it was", async () => {
   const { queries, request } = server(250);
   const room = new Room("garden");
