@@ -33,6 +33,7 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
         .build()?;
     let _inside = runtime.enter();
     let mut signals = Signals::new()?;
+    crate::files::raise_limit(config.limits.connections);
     let listeners = bind_nodes(config)?;
     let admin = bind("adminListen", config.admin_listen)?;
     let shared = Shared::open(config)?;

@@ -20,6 +20,7 @@ use chatcluster_socketio::SocketIo;
 use chatcluster_socketio::log::Store as _;
 
 use crate::auth::Authenticator;
+use crate::codes::Code;
 use crate::history::History;
 use crate::limits::EventRate;
 use crate::metrics::Metrics;
@@ -80,6 +81,11 @@ impl Chat {
             .on(events::HISTORY, pages::on_history)
             .on(events::TYPING, presence::on_typing)
             .on(events::WHO, presence::on_who);
+    }
+
+    /// Counts a handshake that is refused.
+    pub(crate) fn count_refusal(&self, code: Code) {
+        self.0.metrics.count_refusal(code);
     }
 
     /// A position that clients may be told: no restart gives out one up to it again, even if the clock was set back

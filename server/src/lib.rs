@@ -8,6 +8,7 @@ pub mod auth;
 pub mod chat;
 pub mod codes;
 pub mod drain;
+mod files;
 pub mod history;
 pub mod http;
 pub mod limits;

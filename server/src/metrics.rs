@@ -48,7 +48,7 @@ impl Metrics {
                 code: code.number(),
             }));
         }
-        let help = "Events and connections refused, by the code of docs/protocol.md";
+        let help = "Events and connections refused, by the code of docs/protocol.md; handshakes while draining are not counted";
         registry.register("refusals", help, refusals.clone());
         let events = Family::<EventLabel, Counter>::default();
         let help = "Events of the chat that were handled, refused ones included";

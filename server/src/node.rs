@@ -114,6 +114,7 @@ fn socket_io(
     config: &api::Config,
 ) -> anyhow::Result<SocketIo> {
     let (door, counter) = (connections.clone(), connections.clone());
+    let refusing = chat.clone();
     let io = SocketIo::builder()
         .config(socket_config(config))
         .cluster(cluster)
@@ -121,7 +122,10 @@ fn socket_io(
         .admit(
             move |handshake| match door.admit(handshake.remote_addr().ip()) {
                 Ok(_looked) => Ok(()),
-                Err(code) => Err(refusal(code)),
+                Err(code) => {
+                    refusing.count_refusal(code);
+                    Err(refusal(code))
+                }
             },
         )
         .track(move |handshake| {

@@ -147,6 +147,11 @@ impl Arguments {
         array.get(self.inner.0..self.inner.1).unwrap_or("")
     }
 
+    /// Bytes that the arguments hold, roughly.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.array.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// The binary attachments in the order of their numbers.
     #[must_use]
     pub fn attachments(&self) -> &[Bytes] {

@@ -1,6 +1,7 @@
 //! One connection as Socket.IO sees it: packets in, to the namespaces that it has joined.
 
 mod pace;
+mod placeholders;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::packet::{Kind, Packet, Violation};
 use crate::socket::inbox::Job;
 use crate::socket::{DisconnectReason, Socket};
 use pace::Pace;
+use placeholders::check_placeholders;
 
 /// A connection must join a namespace in time.
 const CONNECT_TIMEOUT: u32 = 1;
@@ -33,6 +35,8 @@ struct State {
     pace: Pace,
     /// A binary packet whose attachments have not all arrived.
     partial: Option<Box<Partial>>,
+    /// A timer for it, or for one before it, has not gone off: timers cannot be taken back, so there is one at most.
+    is_timed: bool,
     is_closed: bool,
 }
 
@@ -68,6 +72,7 @@ impl Client {
                 joined: SmallVec::new(),
                 pace: Pace::new(Instant::now()),
                 partial: None,
+                is_timed: false,
                 is_closed: false,
             }),
         })
@@ -138,7 +143,6 @@ impl Client {
     fn on_binary_header(&self, session: &Session, packet: &Packet<'_>) -> Result<Flow, Ended> {
         // Nothing is kept for whoever has not connected.
         self.socket(packet.namespace)?;
-        session.set_timeout(self.io.config().connect_timeout, ATTACHMENTS_TIMEOUT);
         let partial = Partial {
             since: Instant::now(),
             kind: packet.kind,
@@ -148,7 +152,14 @@ impl Client {
             missing: packet.attachments,
             attachments: Vec::new(),
         };
-        self.state.lock().partial = Some(Box::new(partial));
+        let was_timed = {
+            let mut state = self.state.lock();
+            state.partial = Some(Box::new(partial));
+            std::mem::replace(&mut state.is_timed, true)
+        };
+        if !was_timed {
+            session.set_timeout(self.io.config().connect_timeout, ATTACHMENTS_TIMEOUT);
+        }
         Ok(Flow::Continue)
     }
 
@@ -271,6 +282,31 @@ impl Client {
             .retain(|(name, _)| &**name != namespace);
     }
 
+    /// A CONNECT that is still being worked on counts for nothing: its middleware may never come to an end.
+    fn has_joined_nothing(&self) -> bool {
+        let state = self.state.lock();
+        let mut joined = state.joined.iter();
+        !joined.any(|(_, joined)| matches!(joined, Joined::Connected(_)))
+    }
+
+    /// Looks at the packet whose attachments are awaited now; if it has time left, the timer is set for the rest of it.
+    fn attachments_are_late(&self, session: &Session) -> bool {
+        let limit = self.io.config().connect_timeout;
+        let mut state = self.state.lock();
+        state.is_timed = false;
+        let Some(waited) = state.partial.as_ref().map(|p| p.since.elapsed()) else {
+            return false;
+        };
+        let left = limit.saturating_sub(waited);
+        if left.is_zero() {
+            return true;
+        }
+        state.is_timed = true;
+        drop(state);
+        session.set_timeout(left, ATTACHMENTS_TIMEOUT);
+        false
+    }
+
     fn end(&self, session: &Session, ended: &Ended) -> Flow {
         match ended {
             Ended::Violation(violation) => {
@@ -298,27 +334,6 @@ enum Ended {
 impl From<Violation> for Ended {
     fn from(violation: Violation) -> Self {
         Self::Violation(violation)
-    }
-}
-
-/// Every attachment that the JSON refers to must be there: found out here, not in some handler.
-fn check_placeholders(data: &str, attachments: usize) -> Result<(), Violation> {
-    fn check(value: &serde_json::Value, attachments: usize) -> bool {
-        match value {
-            serde_json::Value::Object(map) if map.get("_placeholder") == Some(&true.into()) => map
-                .get("num")
-                .and_then(serde_json::Value::as_u64)
-                .is_some_and(|num| usize::try_from(num).is_ok_and(|num| num < attachments)),
-            serde_json::Value::Object(map) => map.values().all(|v| check(v, attachments)),
-            serde_json::Value::Array(list) => list.iter().all(|v| check(v, attachments)),
-            _ => true,
-        }
-    }
-    let value = serde_json::from_str(data).map_err(|_| Violation::InvalidPayload)?;
-    if check(&value, attachments) {
-        Ok(())
-    } else {
-        Err(Violation::UnknownAttachment)
     }
 }
 
@@ -364,17 +379,11 @@ impl Connection for ClientConnection {
     }
 
     fn timeout(&self, session: &Arc<Session>, token: u32) {
-        let limit = self.client.io.config().connect_timeout;
-        let state = self.client.state.lock();
         let is_late = match token {
-            CONNECT_TIMEOUT => state.joined.is_empty(),
-            ATTACHMENTS_TIMEOUT => state
-                .partial
-                .as_ref()
-                .is_some_and(|p| p.since.elapsed() >= limit),
+            CONNECT_TIMEOUT => self.client.has_joined_nothing(),
+            ATTACHMENTS_TIMEOUT => self.client.attachments_are_late(session),
             _ => false,
         };
-        drop(state);
         if is_late {
             session.close(CloseReason::ForcedServerClose);
         }

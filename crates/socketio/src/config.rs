@@ -11,7 +11,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Connection state recovery; `None` turns it off: no `pid`, no offsets.
     pub recovery: Option<Recovery>,
-    /// Events of one socket that may wait for its handlers; a full inbox stops reading that socket. Default 256.
+    /// Events of one socket that may wait for its handlers; a full inbox stops reading that socket. Default 256. So does
+    /// one that holds the bytes of two messages of [`chatcluster_engineio::Config::max_payload`].
     pub inbox_events: usize,
     /// Namespaces that patterns may create; beyond it a new name is an invalid namespace. Default 1000.
     pub max_dynamic_namespaces: usize,

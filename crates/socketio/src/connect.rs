@@ -1,8 +1,10 @@
 //! A client's CONNECT: find the namespace, run its middleware, recover or open the session, answer, start.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use chatcluster_engineio::{CloseReason, Session};
+use futures_util::FutureExt as _;
 use parking_lot::RwLock;
 
 use crate::client::Client;
@@ -86,7 +88,23 @@ impl Inner {
 async fn admit(namespace: &Namespace, connecting: &Arc<Connecting>) -> Result<(), ConnectError> {
     let middlewares = namespace.setup().read().middlewares.clone();
     for middleware in middlewares {
-        middleware(connecting.clone()).await?;
+        // A middleware that is no `async` block runs, and can panic, before there is a future.
+        let asked = catch_unwind(AssertUnwindSafe(|| middleware(connecting.clone())));
+        let answered = match asked {
+            Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
+            Err(panic) => Err(panic),
+        };
+        match answered {
+            Ok(verdict) => verdict?,
+            Err(_) => {
+                namespace.counters().handler_panics.increment();
+                tracing::error!(
+                    namespace = namespace.path(),
+                    "a middleware panicked; its client is refused"
+                );
+                return Err(ConnectError::new("try again later"));
+            }
+        }
     }
     Ok(())
 }

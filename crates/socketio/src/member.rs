@@ -83,6 +83,11 @@ impl Member {
             .map(|i| &i.room)
     }
 
+    pub(crate) fn joined_at(&self, room: &str) -> Option<u64> {
+        let mut stays = self.intervals.iter().filter(|i| i.left.is_none());
+        stays.find(|i| &*i.room == room).map(|i| i.joined)
+    }
+
     /// True if the socket was not in the room before.
     pub(crate) fn join(&mut self, room: &Room, last: u64, now_ms: u64) -> bool {
         self.forget_left(now_ms);

@@ -167,6 +167,11 @@ impl Registry {
         }
     }
 
+    /// The position at which a socket joined a room that it is in.
+    pub(crate) fn joined_at(&mut self, slot: Slot, socket: &Socket, room: &str) -> Option<u64> {
+        self.member(slot, socket)?.joined_at(room)
+    }
+
     pub(crate) fn rooms_of(&mut self, slot: Slot, socket: &Socket) -> Vec<Room> {
         self.member(slot, socket)
             .map(|m| m.open_rooms().cloned().collect())

@@ -327,6 +327,13 @@ impl Socket {
         self.namespace.rooms_of(self)
     }
 
+    /// The position at which it joined a room that it is in: live events of the room have higher positions.
+    #[must_use]
+    pub fn joined_at(&self, room: &str) -> Option<u64> {
+        let mut registry = self.namespace.registry().lock();
+        registry.joined_at(self.slot(), self, room)
+    }
+
     /// The log position up to which this client has been sent everything it is entitled to.
     #[must_use]
     pub fn position(&self) -> u64 {

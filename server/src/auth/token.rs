@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::Identity;
 use crate::{
     codes::{Code, Refusal},
-    limits::is_name,
+    limits::{NAME_CHARACTERS, is_name},
 };
 
 /// Fewer bytes than the hash has are refused (RFC 7518, 3.2).
@@ -55,7 +55,8 @@ pub(super) struct TokenRules {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
-    exp: u64,
+    /// Seconds since 1970, with or without a fraction (RFC 7519, section 2).
+    exp: f64,
     name: Option<String>,
 }
 
@@ -105,12 +106,13 @@ impl TokenRules {
         if claims.sub.is_empty() || claims.sub.chars().nth(MAX_SUBJECT_CHARACTERS).is_some() {
             return Err(invalid);
         }
-        let name = claims.name.unwrap_or_else(|| claims.sub.clone());
+        let shown = || claims.sub.chars().take(NAME_CHARACTERS).collect();
+        let name = claims.name.unwrap_or_else(shown);
         if !is_name(&name) {
             return Err(Refusal::of(Code::Name, "token"));
         }
         let expires = SystemTime::UNIX_EPOCH
-            .checked_add(Duration::from_secs(claims.exp))
+            .checked_add(Duration::try_from_secs_f64(claims.exp).unwrap_or(Duration::MAX))
             .and_then(|at| at.checked_add(self.clock_skew));
         Ok(Identity {
             subject: Some(claims.sub),
@@ -203,6 +205,25 @@ mod tests {
         assert_eq!(
             authenticator.authenticate(&payload).unwrap().identity.name,
             "u-1"
+        );
+    }
+
+    #[test]
+    fn an_expiry_may_have_a_fraction_and_a_subject_may_be_longer_than_a_name() {
+        let authenticator = authenticator(None, None);
+        let exp = seconds_from_now(60) as f64 + 0.5;
+        let subject = "s".repeat(100);
+        let payload = signed(&Header::default(), &json!({"sub": subject, "exp": exp}));
+        let identity = authenticator.authenticate(&payload).unwrap().identity;
+        assert_eq!(identity.subject, Some(subject.clone()));
+        assert_eq!(identity.name, subject[..NAME_CHARACTERS]);
+        let payload = signed(
+            &Header::default(),
+            &json!({"sub": subject, "exp": seconds_from_now(-60) as f64 + 0.5}),
+        );
+        assert_eq!(
+            code(authenticator.authenticate(&payload)),
+            Code::TokenExpired
         );
     }
 

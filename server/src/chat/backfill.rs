@@ -76,7 +76,10 @@ impl Chat {
             .history
             .newest(LOBBY, self.0.replay.replay_newest)
             .await?;
-        let before = rows.first().map_or(backfill.until(), |row| row.position);
+        // Exclusive: without a row the gap reaches beyond the last message.
+        let before = rows
+            .first()
+            .map_or(backfill.until() + 1, |row| row.position);
         let gap = Event::new(
             events::HISTORY_GAP,
             &json!({ "after": from, "before": before }),

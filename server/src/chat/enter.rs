@@ -9,6 +9,10 @@ use super::{Chat, events, presence};
 /// Tells the connection about itself, once it has what it missed, and the others that it is here.
 pub(super) async fn on_connect(s: SocketRef, State(chat): State<Chat>, guest: Guest) {
     let visitor: &Visitor = &guest.0;
+    if s.recovered() {
+        // It may have come back with another name.
+        visitor.renew_card(&s).await;
+    }
     let about = json!({
         "node": chat.0.node,
         "recovered": s.recovered(),

@@ -29,7 +29,10 @@ pub(super) async fn on_chat_message(
     ack: AckSender,
 ) {
     let values = arguments.values();
-    let said = chat.check_said(&guest.0, None, &values);
+    let said = chat
+        .pace(&guest.0, events::CHAT_MESSAGE)
+        .map_err(Refusal::from)
+        .and_then(|()| chat.check_said(None, &values));
     chat.say(&s, guest, said, ack);
 }
 
@@ -41,28 +44,16 @@ pub(super) async fn on_room_message(
     ack: AckSender,
 ) {
     let values = arguments.values();
-    let room = rooms::joined(&s, values.first());
-    let said = room.and_then(|room| {
-        chat.check_said(&guest.0, Some(room), values.get(1..).unwrap_or_default())
-    });
+    let said = chat
+        .pace(&guest.0, events::ROOM_MESSAGE)
+        .map_err(Refusal::from)
+        .and_then(|()| rooms::joined(&s, values.first()))
+        .and_then(|room| chat.check_said(Some(room), values.get(1..).unwrap_or_default()));
     chat.say(&s, guest, said, ack);
 }
 
 impl Chat {
-    fn check_said<'a>(
-        &self,
-        visitor: &Visitor,
-        room: Option<Name>,
-        values: &'a [Value],
-    ) -> Result<Said<'a>, Refusal> {
-        self.pace(
-            visitor,
-            if room.is_some() {
-                events::ROOM_MESSAGE
-            } else {
-                events::CHAT_MESSAGE
-            },
-        )?;
+    fn check_said<'a>(&self, room: Option<Name>, values: &'a [Value]) -> Result<Said<'a>, Refusal> {
         let content = values
             .first()
             .and_then(Value::as_str)

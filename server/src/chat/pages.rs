@@ -43,8 +43,11 @@ impl Chat {
         self.pace(&guest.0, events::HISTORY)?;
         let wanted = Wanted::parse(s, arguments.values().first())?;
         let room = wanted.room.as_ref().map_or("", Name::as_str);
-        // What this client has not been sent yet will come live: a page that held it too would show it twice.
-        let delivered = s.position();
+        // What this client has not been sent yet will come live: a page that held it too would show it twice. Of a room only
+        // what follows the join comes live, also to a client that is still being sent what it missed.
+        let joined = wanted.room.as_ref();
+        let joined = joined.and_then(|room| s.joined_at(&room.socket_room()));
+        let delivered = s.position().max(joined.unwrap_or(0));
         let cursor = match wanted.cursor {
             Cursor::Newest => Cursor::Before(delivered + 1),
             Cursor::Before(position) => Cursor::Before(position.min(delivered + 1)),

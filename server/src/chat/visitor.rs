@@ -31,6 +31,19 @@ impl Visitor {
         &self.claim.identity.name
     }
 
+    /// Shows others the name that this connection has, if the session still shows another.
+    pub(super) async fn renew_card(&self, socket: &SocketRef) {
+        let shown: Option<Card> = socket.data();
+        if shown.is_none_or(|shown| shown.name != self.name()) {
+            let card = Card {
+                name: self.name().to_owned(),
+            };
+            if let Err(error) = socket.set_data(&card).await {
+                tracing::error!(%error, "write a visitor's card");
+            }
+        }
+    }
+
     /// What scopes short message ids of anonymous clients: the session, which a recovered client keeps.
     pub(super) fn scope(socket: &SocketRef) -> String {
         socket

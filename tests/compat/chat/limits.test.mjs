@@ -89,6 +89,19 @@ describe("refused events", () => {
     assert.equal((await a.ask("room:join", name)).room, name);
   });
 
+  it("102 before 204: messages to rooms one is not in count against the pace", async () => {
+    const chat = await startChat({ config: { limits: { ...UNLIMITED, eventsPerSecond: 1, eventsBurst: 5 } } });
+    try {
+      const flood = await people.enter(chat.url);
+      const answers = await Promise.all(Array.from({ length: 20 }, () => flood.sayIn("elsewhere", "x")));
+      const codes = answers.map(({ error }) => error.code);
+      assert.ok(codes.filter((code) => code === 204).length <= 6, `${codes}`);
+      assert.ok(codes.includes(102), `${codes}`);
+    } finally {
+      await chat.stop();
+    }
+  });
+
   it("204: a message to a room one is not in, and leaving it", async () => {
     refused(await a.sayIn("elsewhere", "x"), 204, "room");
     await a.ask("room:join", "elsewhere");
@@ -206,6 +219,8 @@ describe("connections", () => {
       const answer = await raw(chat.url, "polling");
       assert.equal(answer.status, 429);
       await answer.text();
+      const metrics = await (await fetch(`${chat.adminUrl}/metrics`)).text();
+      assert.match(metrics, /^chatcluster_refusals_total\{code="401"\} 1$/m);
       second.socket.disconnect();
       await people.enter(chat.url);
     } finally {

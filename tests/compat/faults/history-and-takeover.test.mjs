@@ -98,6 +98,31 @@ describe("history", () => {
     });
   });
 
+  it("a room that is joined while it is on its way has no hole", async () => {
+    await withChat({}, async (chat, kept) => {
+      const sender = await enter(chat, kept);
+      // more than the kernel holds for a reader that does not read
+      const long = numbers(100).map(() => "\u0001".repeat(4_000));
+      const [first] = await store(sender, long);
+      for (let round = 0; round < 5; round++) await store(sender, long);
+      await sender.ask("room:join", "r");
+      const reader = await knock(chat, kept, { serverOffset: first });
+      await until(() => reader.answer, SOON, "the answer to CONNECT");
+      reader.socket.socket._socket.pause();
+      await sender.sayIn("r", "before");
+      const joined = reader.ask("room:join", "r");
+      const page = reader.ask("history", { room: "r" });
+      await until(async () => (await sender.ask("who", "r"))[0].total === 2, SOON, "the reader is in the room");
+      await sender.sayIn("r", "after");
+      reader.socket.socket._socket.resume();
+      await joined;
+      const [{ messages }] = await page;
+      await until(() => reader.rooms.length > 0, 2 * SOON, "a live message");
+      const live = reader.named("room:message").map(({ 2: content }) => content);
+      assert.deepEqual([...messages.map(({ content }) => content), ...live], ["before", "after"]);
+    });
+  });
+
   it("does not go on to the successor on the same connection after a DISCONNECT", async () => {
     await withChat({}, async (chat, kept) => {
       const sender = await enter(chat, kept);

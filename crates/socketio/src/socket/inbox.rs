@@ -23,8 +23,15 @@ pub(crate) struct Job {
     pub(crate) ack_id: Option<u64>,
 }
 
+impl Job {
+    fn len_bytes(&self) -> usize {
+        self.name.len() + self.arguments.len_bytes()
+    }
+}
+
 pub(super) struct Inbox {
     waiting: VecDeque<Job>,
+    bytes: usize,
     is_busy: bool,
     is_paused: bool,
 }
@@ -34,6 +41,7 @@ impl Default for Inbox {
     fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
+            bytes: 0,
             is_busy: true,
             is_paused: false,
         }
@@ -48,12 +56,12 @@ impl Socket {
 
     /// Takes an event in.
     pub(crate) fn on_event(self: &Arc<Self>, job: Job) -> Flow {
-        let limit = self.namespace.config().inbox_events;
         {
             let mut inbox = self.inbox.lock();
             if inbox.is_busy {
+                inbox.bytes += job.len_bytes();
                 inbox.waiting.push_back(job);
-                inbox.is_paused = inbox.waiting.len() >= limit;
+                inbox.is_paused = self.inbox_share(&inbox) >= 1.0;
                 if inbox.is_paused {
                     self.namespace.counters().inbox_pauses.increment();
                     return Flow::Pause;
@@ -87,14 +95,14 @@ impl Socket {
     }
 
     fn next_job(&self) -> Option<Job> {
-        let limit = self.namespace.config().inbox_events;
         let mut inbox = self.inbox.lock();
         let job = inbox.waiting.pop_front();
+        inbox.bytes -= job.as_ref().map_or(0, Job::len_bytes);
         if job.is_none() {
             inbox.is_busy = false;
             inbox.waiting = VecDeque::new();
         }
-        let resumes = inbox.is_paused && inbox.waiting.len() <= limit / 2;
+        let resumes = inbox.is_paused && self.inbox_share(&inbox) <= 0.5;
         if resumes {
             inbox.is_paused = false;
         }
@@ -103,6 +111,14 @@ impl Socket {
             self.session().resume();
         }
         job
+    }
+
+    /// How full an inbox is: by its events, or by their bytes, of which it holds two of the largest messages.
+    fn inbox_share(&self, inbox: &Inbox) -> f64 {
+        let config = self.namespace.config();
+        let events = inbox.waiting.len() as f64 / config.inbox_events as f64;
+        let bytes = inbox.bytes as f64 / (2 * config.engine.max_payload) as f64;
+        events.max(bytes)
     }
 
     fn handle(self: &Arc<Self>, job: &Job) -> Work {

@@ -100,6 +100,45 @@ impl Client {
         .await
     }
 
+    /// Knocks, and returns why it was not let in.
+    pub(crate) async fn refused(address: SocketAddr, auth: Value) -> Value {
+        let mut client = Self::at_the_door(address).await;
+        client.send(format!("40{auth}")).await;
+        loop {
+            let text = client.next_text().await.expect("an answer to CONNECT");
+            if let Some(reason) = text.strip_prefix("44") {
+                return serde_json::from_str(reason).expect("JSON");
+            }
+        }
+    }
+
+    /// Knocks, and waits for the end of the connection: nobody answers.
+    pub(crate) async fn never_answered(address: SocketAddr) {
+        let mut client = Self::at_the_door(address).await;
+        client.send("40".to_owned()).await;
+        while let Some(text) = client.next_text().await {
+            assert!(text.starts_with('0') || text == "2", "an answer: {text}");
+            if text == "2" {
+                client.send("3".to_owned()).await;
+            }
+        }
+    }
+
+    /// A connection that has not asked for anything yet.
+    async fn at_the_door(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).await.expect("the node listens");
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let (stream, _) = client_async(url, tcp).await.expect("a WebSocket");
+        Self {
+            stream,
+            carried: Carried::default(),
+            seen: Vec::new(),
+            position: 0,
+            next_id: 0,
+            is_closed: false,
+        }
+    }
+
     async fn join_main(&mut self, carried: Option<&Carried>) {
         let mut auth = json!({});
         if let Some(carried) = carried {
@@ -134,9 +173,16 @@ impl Client {
 
     // --- sending ---
 
-    async fn send(&mut self, text: String) {
+    pub(crate) async fn send(&mut self, text: String) {
         // A connection that the server has closed takes nothing more; reading tells.
         let _closed = self.stream.send(Message::text(text)).await;
+    }
+
+    /// Emits an event with one attachment.
+    pub(crate) async fn send_binary(&mut self, event: &str) {
+        let header = json!([event, { "_placeholder": true, "num": 0 }]);
+        self.send(format!("451-{header}")).await;
+        let _closed = self.stream.send(Message::binary(vec![1, 2, 3])).await;
     }
 
     /// Emits and does not wait; the acknowledgement comes with this id.

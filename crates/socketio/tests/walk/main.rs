@@ -2,6 +2,7 @@
 //! have received is computed from acknowledged positions and compared with what it did receive.
 
 mod behaviour;
+mod bounds;
 mod claims;
 mod client;
 mod node;
