@@ -118,7 +118,7 @@ describe("history", () => {
       await joined;
       const [{ messages }] = await page;
       await until(() => reader.rooms.length > 0, 2 * SOON, "a live message");
-      const live = reader.named("room:message").map(({ 2: content }) => content);
+      const live = reader.named("room:message").map(({ 1: content }) => content);
       assert.deepEqual([...messages.map(({ content }) => content), ...live], ["before", "after"]);
     });
   });
