@@ -19,6 +19,11 @@ STAMP := node_modules/.package-lock.json
 WEB_MODULES := server/web/$(STAMP)
 COMPAT_MODULES := tests/compat/$(STAMP)
 BENCH_MODULES := bench/$(STAMP)
+CLIENT_MODULES := examples/node-client/$(STAMP)
+VENV := tests/compat/.venv
+VENV_STAMP := $(VENV)/requirements.txt
+# What the compatibility tests need beside the built programs.
+COMPAT_PACKAGES := $(COMPAT_MODULES) $(CLIENT_MODULES) $(VENV_STAMP)
 PAGE := server/web/dist/index.html
 PAGE_SOURCES := $(shell find server/web/src server/web/static server/web/*.json server/web/*.mjs -type f 2>/dev/null)
 
@@ -56,6 +61,14 @@ $(PAGE): $(WEB_MODULES) $(PAGE_SOURCES)
 	@scripts/need.sh node
 	@$(STEP) "npm packages of $*" $(NPM_CI) --prefix $*
 	@touch $@
+
+# The copy is made last, so that a broken installation is begun anew. The list is complete: nothing is resolved here.
+$(VENV_STAMP): examples/python-client/requirements.txt
+	@scripts/need.sh python
+	@rm -rf $(VENV)
+	@python3 -m venv $(VENV)
+	@$(STEP) "Python packages" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@cp $< $@
 
 ##### Check
 
@@ -104,8 +117,8 @@ nats: $(NATS_SERVER) ## Builds the nats-server that the tests start (once, about
 
 .PHONY: test
 ifdef T
-test: web nats $(COMPAT_MODULES) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
-	@scripts/need.sh rust node browser python
+test: web nats $(COMPAT_PACKAGES) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
+	@scripts/need.sh rust node browser
 	@T='$(T)' LOCKED='$(LOCKED)' scripts/test-one.sh
 else
 test: test-rust test-fuzz test-web test-compat
@@ -123,8 +136,8 @@ test-web: $(WEB_MODULES)
 	@$(STEP) "page tests" npm --prefix server/web run --silent test
 
 .PHONY: test-compat
-test-compat: web $(COMPAT_MODULES)
-	@scripts/need.sh rust browser python
+test-compat: web $(COMPAT_PACKAGES)
+	@scripts/need.sh rust browser
 	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
 	@$(STEP) "compatibility tests" npm --prefix tests/compat run --silent test
 
@@ -159,4 +172,4 @@ bench: web $(BENCH_MODULES) ## Compares with Node's Socket.IO 4.8, about 10 minu
 .PHONY: clean
 clean: ## Removes what was built or installed here; ./data stays
 	@cargo clean --quiet
-	@rm -rf {server/web,tests/compat,bench}/node_modules server/web/{dist,build} tests/compat/{.venv,artifacts} .tools
+	@rm -rf {server/web,tests/compat,bench,examples/node-client}/node_modules server/web/{dist,build} tests/compat/{.venv,artifacts} .tools

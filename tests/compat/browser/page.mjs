@@ -8,12 +8,12 @@ import { SOON } from "../support/wait.mjs";
 
 const ARTIFACTS = fileURLToPath(new URL("../artifacts/", import.meta.url));
 
-/** Starts Chromium: CHROMIUM, or the first of the usual names on the PATH. */
-export async function launch() {
+/** Starts Chromium: CHROMIUM, or the first of the usual names on the PATH. @param {...string} flags */
+export async function launch(...flags) {
   const names = process.env.CHROMIUM ? [process.env.CHROMIUM] : ["chromium", "chromium-browser", "google-chrome"];
   const found = names.map((name) => spawnSync("which", [name], { encoding: "utf8" }).stdout.trim()).find(Boolean);
   if (!found) throw new Error(`no browser: none of ${names.join(", ")} is on the PATH. Install Chromium (Debian: apt-get install chromium) or set CHROMIUM`);
-  return chromium.launch({ executablePath: found, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  return chromium.launch({ executablePath: found, args: ["--no-sandbox", "--disable-dev-shm-usage", ...flags] });
 }
 
 /** One tab in a context of its own: a person with own storage. */
