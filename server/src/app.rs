@@ -58,7 +58,12 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
             _ = signals.wait() => tracing::warn!("told to stop again: not waiting for the drain"),
         }
     });
-    nodes.into_iter().for_each(Node::stop);
+    nodes.iter().for_each(Node::stop);
+    // All at once, and beside the probes, which are answered to the end.
+    let ended = tokio::task::spawn_blocking(|| nodes.into_iter().for_each(Node::join));
+    if runtime.block_on(ended).is_err() {
+        tracing::error!("waiting for the nodes panicked");
+    }
     // Last: whatever the nodes had taken for storing is committed.
     shared.history.close();
     tracing::info!("stopped");

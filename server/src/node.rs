@@ -85,9 +85,13 @@ impl Node {
         })
     }
 
-    /// Stops accepting connections and waits for the node's threads; sessions must have been closed before.
-    pub fn stop(self) {
+    /// Stops accepting connections; sessions must have been closed before.
+    pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Waits for the node's threads. Blocks.
+    pub fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("a node's thread panicked");
         }

@@ -26,7 +26,10 @@ impl ClusterUnderTest for InProcess {
 }
 
 /// A cluster on a nats-server of its own.
-pub struct OverNats(NatsServer);
+pub struct OverNats(
+    /// The server, for those who want to hurt it.
+    pub NatsServer,
+);
 
 impl OverNats {
     /// Starts the server.

@@ -11,6 +11,8 @@ use crate::sid::SessionKey;
 
 /// Sessions that may wait for their clients; beyond it the one that has waited longest is given up.
 const MAX_AWAY: usize = 100_000;
+/// Entries of sessions that did not wait to the end, beyond as many as wait, before they are cleared away.
+const MAX_STALE: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct MemorySessions(Mutex<State>);
@@ -19,8 +21,10 @@ pub(super) struct MemorySessions(Mutex<State>);
 #[derive(Default)]
 struct State {
     sessions: HashMap<SessionKey, Stored>,
-    /// In order of time: the window is the same for all.
+    /// In order of time: the window is the same for all. Sessions that came back leave theirs behind.
     expiries: VecDeque<(Instant, SessionKey)>,
+    /// Sessions that wait now.
+    away: usize,
     last_revision: Revision,
 }
 
@@ -38,7 +42,8 @@ impl State {
             revision: self.last_revision,
             expires_at: None,
         };
-        self.sessions.insert(key, stored);
+        let replaced = self.sessions.insert(key, stored);
+        self.note_gone(replaced.as_ref());
         self.last_revision
     }
 
@@ -66,18 +71,32 @@ impl State {
     ) -> Result<(), StoreError> {
         let stored = self.owned(key, expected)?;
         stored.record = record;
-        stored.expires_at = Some(at);
+        let was_away = stored.expires_at.replace(at).is_some();
+        self.away += usize::from(!was_away);
         self.expiries.push_back((at, key));
-        if self.expiries.len() > MAX_AWAY {
+        if self.away > MAX_AWAY {
             self.drop_oldest();
+        }
+        if self.expiries.len() > 2 * self.away + MAX_STALE {
+            let sessions = &self.sessions;
+            self.expiries.retain(|entry| waits(sessions, entry));
         }
         Ok(())
     }
 
     fn remove(&mut self, key: SessionKey, expected: Revision) -> Result<(), StoreError> {
         self.owned(key, expected)?;
-        self.sessions.remove(&key);
+        self.forget(key);
         Ok(())
+    }
+
+    fn forget(&mut self, key: SessionKey) {
+        let gone = self.sessions.remove(&key);
+        self.note_gone(gone.as_ref());
+    }
+
+    fn note_gone(&mut self, stored: Option<&Stored>) {
+        self.away -= usize::from(stored.is_some_and(|s| s.expires_at.is_some()));
     }
 
     /// The session if it is alive and its revision is still the expected one.
@@ -91,13 +110,10 @@ impl State {
     }
 
     fn drop_oldest(&mut self) {
-        if let Some((at, key)) = self.expiries.pop_front()
-            && self
-                .sessions
-                .get(&key)
-                .is_some_and(|s| s.expires_at == Some(at))
-        {
-            self.sessions.remove(&key);
+        while let Some(entry) = self.expiries.pop_front() {
+            if waits(&self.sessions, &entry) {
+                return self.forget(entry.1);
+            }
         }
     }
 
@@ -109,10 +125,15 @@ impl State {
             self.expiries.pop_front();
             let is_expired = |s: &Stored| s.expires_at.is_some_and(|at| at <= now);
             if self.sessions.get(&key).is_some_and(is_expired) {
-                self.sessions.remove(&key);
+                self.forget(key);
             }
         }
     }
+}
+
+/// True if the session still waits for this end.
+fn waits(sessions: &HashMap<SessionKey, Stored>, (at, key): &(Instant, SessionKey)) -> bool {
+    sessions.get(key).is_some_and(|s| s.expires_at == Some(*at))
 }
 
 impl MemorySessions {
@@ -215,5 +236,41 @@ mod tests {
         assert!(state.get(taken).is_ok());
         assert_eq!(state.sessions.len(), 1);
         assert!(state.expiries.is_empty());
+    }
+
+    #[test]
+    fn a_session_that_comes_and_goes_pushes_nobody_out() {
+        let mut state = State::default();
+        let (waiting, flapping) = (Pid::random().key(), Pid::random().key());
+        let end = Instant::now() + Duration::from_secs(3600);
+        let revision = state.put(waiting, record());
+        state.expire(waiting, revision, record(), end).unwrap();
+        let mut revision = state.put(flapping, record());
+        for time in 0..MAX_AWAY as u32 + 10 {
+            let end = end + Duration::from_millis(1) * time;
+            state.expire(flapping, revision, record(), end).unwrap();
+            revision = state.update(flapping, revision, record()).unwrap();
+        }
+        assert!(state.get(waiting).is_ok());
+        assert_eq!(state.away, 1);
+        assert!(
+            state.expiries.len() <= MAX_STALE + 4,
+            "{}",
+            state.expiries.len()
+        );
+    }
+
+    #[test]
+    fn beyond_the_bound_who_has_waited_longest_is_given_up() {
+        let mut state = State::default();
+        let end = Instant::now() + Duration::from_secs(3600);
+        let keys: Vec<_> = (0..=MAX_AWAY).map(|_| Pid::random().key()).collect();
+        for key in &keys {
+            let revision = state.put(*key, record());
+            state.expire(*key, revision, record(), end).unwrap();
+        }
+        assert!(state.get(keys[0]).is_err());
+        assert!(state.get(keys[1]).is_ok());
+        assert_eq!(state.away, MAX_AWAY);
     }
 }

@@ -1,0 +1,166 @@
+//! Two nodes on NATS, and what happens to NATS: nothing acknowledged is lost or doubled, everybody sees one order, and what
+//! cannot be known is said.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use chatcluster_harness::adapters::OverNats;
+use chatcluster_harness::{Client, Nodes, until, within};
+use chatcluster_integration::recovering;
+use chatcluster_socketio::log::{AppendError, Appended, Record};
+use chatcluster_socketio::{Event, NotRecovered};
+use serde_json::json;
+
+/// Two nodes with a client on each.
+async fn two() -> (OverNats, Nodes, [Client; 2]) {
+    let nats = OverNats::start().await;
+    let nodes = Nodes::plain(2, &recovering(), &nats).await;
+    let clients = [nodes[0].connect().await, nodes[1].connect().await];
+    (nats, nodes, clients)
+}
+
+/// Logs an event on a node, in turn with what the node logs besides; resolves with its fate.
+fn append(
+    nodes: &Nodes,
+    node: usize,
+    number: u64,
+    record: Option<Record>,
+) -> impl Future<Output = Result<Appended, AppendError>> + use<> {
+    let event = Event::new("m", &number).unwrap();
+    nodes[node].main().all().append(event, record).decided()
+}
+
+fn numbers(client: &Client) -> Vec<u64> {
+    let events = client.events("m").into_iter();
+    events.map(|e| e.args[0].as_u64().unwrap()).collect()
+}
+
+/// Everything that was acknowledged has been received by everybody, once, in the order of its positions.
+async fn all_is_well(nodes: &Nodes, clients: &[Client; 2], mut acknowledged: Vec<(u64, u64)>) {
+    nodes.fence(&[&clients[0], &clients[1]]).await;
+    acknowledged.sort_unstable();
+    let expected: Vec<u64> = acknowledged.iter().map(|(_, number)| *number).collect();
+    for client in clients {
+        assert!(!client.is_closed());
+        assert_eq!(numbers(client), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_killed_costs_nothing_that_was_acknowledged() {
+    let (mut nats, nodes, clients) = two().await;
+    let mut fates = Vec::new();
+    for number in 0..300 {
+        fates.push((number, append(&nodes, (number % 2) as usize, number, None)));
+        if number == 150 {
+            nats.0.kill();
+        }
+    }
+    nats.0.restart().await;
+    let mut acknowledged = Vec::new();
+    for (number, fate) in fates {
+        // The election of a leader, and every attempt before it, fit into the time that a message is tried.
+        acknowledged.push((within("a fate", fate).await.unwrap().position, number));
+    }
+    all_is_well(&nodes, &clients, acknowledged).await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_halts_delays_and_loses_nothing() {
+    let (mut nats, nodes, clients) = two().await;
+    let before = append(&nodes, 0, 1, None).await.unwrap();
+    nats.0.stop().await;
+    let late = append(&nodes, 1, 2, None);
+    tokio::pin!(late);
+    let halted = tokio::time::timeout(Duration::from_secs(3), &mut late).await;
+    assert!(halted.is_err(), "nothing can be acknowledged meanwhile");
+    nats.0.cont();
+    let after = within("a late acknowledgement", late).await.unwrap();
+    all_is_well(
+        &nodes,
+        &clients,
+        vec![(before.position, 1), (after.position, 2)],
+    )
+    .await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_message_sent_to_two_nodes_is_one_message() {
+    let (_nats, nodes, clients) = two().await;
+    let record = || {
+        Some(Record {
+            key: [7; 16],
+            room: "".into(),
+            body: "{}".into(),
+        })
+    };
+    let first = append(&nodes, 0, 1, record()).await.unwrap();
+    let again = append(&nodes, 1, 1, record()).await.unwrap();
+    assert!(!first.is_duplicate && again.is_duplicate);
+    assert_eq!(first.position, again.position);
+    all_is_well(&nodes, &clients, vec![(first.position, 1)]).await;
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_deleted_is_a_new_epoch_and_recovers_nobody() {
+    let (nats, nodes, [first, second]) = two().await;
+    append(&nodes, 0, 1, None).await.unwrap();
+    first.event("m").await;
+    second.event("m").await;
+    let client = async_nats::connect(nats.0.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    jetstream.delete_stream("test_log").await.unwrap();
+    let carried = first.carried();
+    first.closed().await;
+    second.closed().await;
+    let back = nodes[1].resume(&carried).await;
+    assert!(!back.has_recovered(&carried));
+    within("an append to the new log", async {
+        while append(&nodes, 0, 2, None).await.is_err() {}
+    })
+    .await;
+    assert_eq!(back.event("m").await.args[0], json!(2));
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_purged_is_a_gap() {
+    let (nats, nodes, [first, second]) = two().await;
+    append(&nodes, 0, 1, None).await.unwrap();
+    first.event("m").await;
+    second.event("m").await;
+    let client = async_nats::connect(nats.0.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    let stream = jetstream.get_stream("test_log").await.unwrap();
+    // What both nodes have read already may go: nobody notices.
+    stream.purge().await.unwrap();
+    append(&nodes, 1, 2, None).await.unwrap();
+    assert_eq!(second.nth_event("m", 1).await.args[0], json!(2));
+    assert!(!first.is_closed());
+    let gap = NotRecovered::Gap.index();
+    assert_eq!(nodes[0].io.counters().not_recovered[gap].get(), 0);
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_of_a_node_that_is_gone_recovers_on_another() {
+    let (_nats, mut nodes, [first, _second]) = two().await;
+    nodes[0].socket(&first.sid()).join("room").await;
+    append(&nodes, 0, 1, None).await.unwrap();
+    first.event("m").await;
+    let carried = first.carried();
+    let gone = nodes.take(0);
+    drop(first);
+    gone.stop().await;
+    until("the other node knows", || nodes[0].main().node_count() == 1).await;
+    let event = Event::new("m", &2).unwrap();
+    let said = nodes[0].main().to("room").append(event, None).decided();
+    said.await.unwrap();
+    let back = nodes[0].resume(&carried).await;
+    assert!(back.has_recovered(&carried));
+    assert_eq!(back.event("m").await.args[0], json!(2));
+    nodes.stop().await;
+}
