@@ -201,8 +201,9 @@ impl Pipeline {
             state.namespaces.get(&namespace).and_then(Weak::upgrade)
         };
         match (fate, logged, local) {
-            // The row with the lower position wins, on every node alike: the later one reaches nobody (semantics 12).
-            (Committed::Duplicate { first }, ..) => {
+            // The row with the lower position wins, on every node alike: the later one reaches nobody (semantics 12). A
+            // node that reads on after a restart finds its own rows there: they are no duplicates.
+            (Committed::Duplicate { first }, ..) if first != position => {
                 return self.complete(position, Some(first));
             }
             (_, Some(logged), Some(local)) => {
@@ -311,5 +312,91 @@ async fn commit(
             return fate;
         }
         tokio::time::sleep(BUSY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chatcluster_harness::within;
+    use chatcluster_socketio::Event;
+    use chatcluster_socketio::adapter::{Answer, Request};
+    use chatcluster_socketio::log::{Busy, CommitDone, Target};
+    use futures_util::future::BoxFuture;
+
+    /// A read model that has these rows from before, by key.
+    struct Rows(Mutex<HashMap<[u8; 16], u64>>);
+
+    impl Store for Rows {
+        fn last_position(&self) -> u64 {
+            0
+        }
+        fn commit(&self, position: u64, record: Record, done: CommitDone) -> Result<(), Busy> {
+            let first = *self.0.lock().entry(record.key).or_insert(position);
+            let is_new = !matches!(first, 1..=2) && first == position;
+            done(if is_new {
+                Committed::Stored
+            } else {
+                Committed::Duplicate { first }
+            });
+            Ok(())
+        }
+    }
+
+    /// Notes what it is delivered.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<u64>>);
+
+    impl Local for Notes {
+        fn deliver(&self, entry: &Arc<Entry>) {
+            self.0.lock().push(entry.position);
+        }
+        fn advance(&self, _: u64) {}
+        fn restart(&self, _: u64, _: u64) {}
+        fn receive(&self, _: Cast) {}
+        fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn message(position: u64, key: u8) -> Item {
+        let envelope = Envelope {
+            target: Target::All,
+            except: [].into_iter().collect(),
+            event: Event::new("e", &position).unwrap(),
+            announced_by: None,
+        };
+        let record = Record {
+            key: [key; 16],
+            room: "".into(),
+            body: "{}".into(),
+        };
+        let logged = Logged {
+            envelope,
+            record: Some(record),
+        };
+        Item::Message {
+            position,
+            namespace: token("/").into(),
+            logged: Some(Box::new(logged)),
+            age: Duration::ZERO,
+        }
+    }
+
+    #[tokio::test]
+    async fn own_rows_read_again_are_delivered_and_later_duplicates_are_not() {
+        let rows = Rows(Mutex::new(HashMap::from([([1; 16], 1), ([2; 16], 2)])));
+        let stores = HashMap::from([("/".to_owned(), Arc::new(rows) as Arc<dyn Store>)]);
+        let pipeline = Pipeline::new(1, 0, &stores, Arc::default());
+        let notes = Arc::new(Notes::default());
+        let local: Arc<dyn Local> = notes.clone();
+        pipeline.follow("/", Arc::downgrade(&local));
+        let (items, received) = mpsc::channel(QUEUE);
+        for (position, key) in [(1, 1), (2, 2), (3, 3), (4, 1), (5, 5)] {
+            items.send(message(position, key)).await.unwrap();
+        }
+        drop(items);
+        within("the end of the log", pipeline.run(received)).await;
+        assert_eq!(*notes.0.lock(), [1, 2, 3, 5]);
     }
 }
