@@ -149,8 +149,8 @@ describe("history", () => {
 });
 
 describe("a replay slower than the window", () => {
-  const ENGINE = { pingInterval: "1s", pingTimeout: "3s" };
-  const SPAN = 2_000 + 1_000 + 3_000 + 10_000; // recovery.window, the two of the ping, 10 s: the window's age limit
+  const ENGINE = { pingInterval: "1s", pingTimeout: "1500ms" };
+  const SPAN = 2_000 + 1_000 + 5 * 1_500 + 10_000; // recovery.window, the longest silence, 10 s: the window's age limit
   const PACE = 700; // a poll brings about 17 of these messages: 600 last longer than SPAN
 
   it("ends the session instead of leaving out what aged; coming back shows the rest", { timeout: 60_000 }, async () => {
