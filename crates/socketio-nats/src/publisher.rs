@@ -1,8 +1,10 @@
-//! Publishes to the log: in order within a lane, again until it is acknowledged or too late, and never twice.
+//! Publishes to the log: in the order of the calls, again until it is acknowledged or too late, and never twice.
 //!
-//! A lane is a room, the whole namespace, or one session. Its messages go one after another, each after the
-//! acknowledgement of the one before: a retry can then not be overtaken by what was sent after it (semantics 14). Lanes do
-//! not wait for each other. Every attempt of a message carries the same id, so that JetStream stores it once.
+//! Messages go out in their order, several at a time, over one connection: the log has them in that order. A room, the
+//! whole namespace, and a session are each a lane. Of one lane one message is on its way at a time, and whatever is behind
+//! the next one of a busy lane waits with it: a retry can then not be overtaken by what was sent to the same room after it
+//! (semantics 14). While something is tried again nothing new goes out. Every attempt of a message carries the same id, so
+//! that JetStream stores it once.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -28,6 +30,8 @@ use crate::counters::Counters;
 const MAX_WAITING: usize = 1 << 16;
 /// Their bytes.
 const MAX_WAITING_BYTES: usize = 64 << 20;
+/// Messages on their way at a time.
+const MAX_SENT: usize = 256;
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a message is tried: longer than JetStream takes to elect a leader (4 to 9 s).
@@ -79,7 +83,9 @@ impl Publisher {
         let lanes = Lanes {
             jetstream,
             counters,
-            lanes: HashMap::new(),
+            queue: VecDeque::new(),
+            sent: HashMap::new(),
+            retrying: 0,
             attempts: FuturesUnordered::new(),
         };
         Self {
@@ -144,8 +150,12 @@ enum Failure {
 struct Lanes {
     jetstream: jetstream::Context,
     counters: Arc<Counters>,
-    /// The front of each is being attempted.
-    lanes: HashMap<u64, VecDeque<Job>>,
+    /// Not sent yet, in order.
+    queue: VecDeque<Job>,
+    /// On their way, one of a lane.
+    sent: HashMap<u64, Job>,
+    /// Of those, how many are tried again.
+    retrying: usize,
     attempts: FuturesUnordered<Attempt>,
 }
 
@@ -170,16 +180,28 @@ impl Lanes {
     }
 
     fn enter(&mut self, job: Job) {
-        let key = job.message.lane;
-        let lane = self.lanes.entry(key).or_default();
-        lane.push_back(job);
-        if lane.len() == 1 {
-            self.attempt(key, Duration::ZERO);
+        self.queue.push_back(job);
+        self.send();
+    }
+
+    /// Sends from the front of the queue as far as nothing holds it up.
+    fn send(&mut self) {
+        while self.retrying == 0 && self.attempts.len() < MAX_SENT {
+            let Some(lane) = self.queue.front().map(|job| job.message.lane) else {
+                return;
+            };
+            if self.sent.contains_key(&lane) {
+                return;
+            }
+            if let Some(job) = self.queue.pop_front() {
+                self.sent.insert(lane, job);
+                self.attempt(lane, Duration::ZERO);
+            }
         }
     }
 
-    fn attempt(&mut self, key: u64, after: Duration) {
-        let Some(job) = self.lanes.get_mut(&key).and_then(VecDeque::front_mut) else {
+    fn attempt(&mut self, lane: u64, after: Duration) {
+        let Some(job) = self.sent.get_mut(&lane) else {
             return;
         };
         job.attempts += 1;
@@ -194,12 +216,12 @@ impl Lanes {
             }
             let outcome = timeout(ATTEMPT, publish(&jetstream, subject, message)).await;
             let outcome = outcome.unwrap_or_else(|_| Err(Failure::Again("timed out".to_owned())));
-            (key, outcome)
+            (lane, outcome)
         }));
     }
 
-    fn on_outcome(&mut self, key: u64, outcome: Result<PublishAck, Failure>) {
-        let Some(job) = self.lanes.get_mut(&key).and_then(VecDeque::front_mut) else {
+    fn on_outcome(&mut self, lane: u64, outcome: Result<PublishAck, Failure>) {
+        let Some(job) = self.sent.get(&lane) else {
             return;
         };
         let fate = match outcome {
@@ -212,8 +234,9 @@ impl Lanes {
             Err(Failure::Again(cause)) if Instant::now() < job.deadline => {
                 self.counters.publish_retries.increment();
                 tracing::debug!(attempt = job.attempts, cause, "a publish is tried again");
+                self.retrying += usize::from(job.attempts == 1);
                 let wait = back_off(job.attempts);
-                return self.attempt(key, wait);
+                return self.attempt(lane, wait);
             }
             Err(Failure::Again(cause)) => {
                 self.counters.publish_failures.increment();
@@ -225,28 +248,35 @@ impl Lanes {
                 Err(AppendError::NotStored)
             }
         };
-        self.leave(key, fate);
+        self.settle(lane, fate);
     }
 
-    /// The front of a lane has its fate; the next one's turn.
-    fn leave(&mut self, key: u64, fate: Result<Stored, AppendError>) {
-        let Some(lane) = self.lanes.get_mut(&key) else {
-            return;
-        };
-        if let Some(job) = lane.pop_front() {
+    /// A message has its fate; what waited for its lane may go.
+    fn settle(&mut self, lane: u64, fate: Result<Stored, AppendError>) {
+        if let Some(job) = self.sent.remove(&lane) {
+            self.retrying -= usize::from(job.attempts > 1);
             (job.done)(fate);
         }
-        if lane.is_empty() {
-            self.lanes.remove(&key);
-        } else {
-            self.attempt(key, Duration::ZERO);
+        self.drop_late();
+        self.send();
+    }
+
+    /// What has waited for its whole time behind others fails without having been sent.
+    fn drop_late(&mut self) {
+        let now = Instant::now();
+        while self.queue.front().is_some_and(|job| job.deadline <= now) {
+            if let Some(job) = self.queue.pop_front() {
+                self.counters.publish_failures.increment();
+                (job.done)(Err(AppendError::NotStored));
+            }
         }
     }
 }
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        for job in self.lanes.drain().flat_map(|(_, lane)| lane) {
+        let sent = self.sent.drain().map(|(_, job)| job);
+        for job in sent.chain(self.queue.drain(..)) {
             (job.done)(Err(AppendError::Closed));
         }
     }

@@ -179,23 +179,29 @@ impl Nodes {
         }
     }
 
-    /// Sends an event to everybody and waits until each of these clients has it: all that was logged before has then
-    /// been received by whoever receives it.
+    /// Sends an event from each node to everybody and waits until each of these clients has them all: whatever any node
+    /// appended before has then been received by whoever receives it.
     pub async fn fence(&self, clients: &[&Client]) {
         static MARKS: AtomicU64 = AtomicU64::new(0);
-        let mark = MARKS.fetch_add(1, Ordering::Relaxed);
-        let emitted = self.0[0].main().emit("fence", &mark);
-        emitted.expect("an event that can be written");
+        let marks = self.0.iter().map(|node| {
+            let mark = MARKS.fetch_add(1, Ordering::Relaxed);
+            let emitted = node.main().emit("fence", &mark);
+            emitted.expect("an event that can be written");
+            mark
+        });
+        let marks: Vec<u64> = marks.collect();
         for client in clients {
-            let is_mark = |r: &crate::Received| {
-                let event = r.event();
-                event.is_some_and(|e| e.name == "fence" && e.args[0] == mark)
-            };
-            client
-                .wait("the fence", |received| {
-                    received.iter().rev().any(is_mark).then_some(())
-                })
-                .await;
+            for mark in &marks {
+                let is_mark = |r: &crate::Received| {
+                    let event = r.event();
+                    event.is_some_and(|e| e.name == "fence" && e.args[0] == *mark)
+                };
+                client
+                    .wait("the fence", |received| {
+                        received.iter().rev().any(is_mark).then_some(())
+                    })
+                    .await;
+            }
         }
     }
 }

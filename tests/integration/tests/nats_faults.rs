@@ -164,3 +164,28 @@ async fn a_session_of_a_node_that_is_gone_recovers_on_another() {
     assert_eq!(back.event("m").await.args[0], json!(2));
     nodes.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_s_emits_are_logged_in_their_order_whatever_rooms_they_go_to() {
+    const EVENTS: u64 = 600;
+    let (_nats, nodes, [first, second]) = two().await;
+    for (node, client) in [(0, &first), (1, &second)] {
+        let socket = nodes[node].socket(&client.sid());
+        socket.join(["a", "b"].to_vec()).await;
+    }
+    for number in 0..EVENTS {
+        let main = nodes[0].main();
+        let to = match number % 5 {
+            0 | 1 => main.to("a"),
+            2 => main.to("b"),
+            3 => main.to(["a", "b"]),
+            _ => main.all(),
+        };
+        to.emit("m", &number).unwrap();
+    }
+    nodes.fence(&[&first, &second]).await;
+    let expected: Vec<u64> = (0..EVENTS).collect();
+    assert_eq!(numbers(&first), expected);
+    assert_eq!(numbers(&second), expected);
+    nodes.stop().await;
+}
