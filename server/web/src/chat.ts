@@ -141,6 +141,7 @@ export class Chat {
     }
     this.#typingSentAt = 0;
     this.#sender.wake();
+    this.setAtEnd(true); // where it appears
     this.#changed();
     return true;
   }

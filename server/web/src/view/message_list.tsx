@@ -90,6 +90,7 @@ function RowView({ row, chat }: { row: Row; chat: Chat }) {
 /** Keeps the first visible row where it is, whatever is added above or below. */
 function useScrollPosition(chat: Chat, list: { current: HTMLDivElement | null }) {
   const anchor = useRef<{ element: HTMLElement; top: number } | null>(null);
+  const height = useRef(0);
 
   const remember = () => {
     const scroller = list.current;
@@ -108,6 +109,7 @@ function useScrollPosition(chat: Chat, list: { current: HTMLDivElement | null })
       scroller.scrollTop += element.getBoundingClientRect().top - top;
     }
     remember();
+    height.current = scroller.clientHeight;
     if (scroller.scrollTop < TOP_SLACK_PX) chat.loadOlder();
   };
   useLayoutEffect(restore);
@@ -129,6 +131,8 @@ function useScrollPosition(chat: Chat, list: { current: HTMLDivElement | null })
     const scroller = list.current;
     if (!scroller) return;
     remember();
+    // A field that grew moved the end away, not the reader: the observer comes next and goes there.
+    if (scroller.clientHeight !== height.current) return;
     const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
     chat.setAtEnd(below <= END_SLACK_PX);
     if (scroller.scrollTop < TOP_SLACK_PX) chat.loadOlder();
