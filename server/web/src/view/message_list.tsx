@@ -27,7 +27,7 @@ export function MessageList({ chat }: { chat: Chat }) {
         onScroll={onScroll}
       >
         <Beginning chat={chat} isEmpty={rows.length === 0} />
-        <ol class="message-list" data-testid="message-list">
+        <ol ref={movePlainly} class="message-list" data-testid="message-list">
           {rows.map((row) => (
             <RowView key={row.key} row={row} chat={chat} />
           ))}
@@ -41,6 +41,14 @@ export function MessageList({ chat }: { chat: Chat }) {
       )}
     </div>
   );
+}
+
+/**
+ * Keeps Preact from `moveBefore` in this list: Chromium forgets what a row should look like if it
+ * is changed and moved by it at once, and a message that is sent goes on looking unsent.
+ */
+function movePlainly(element: Element | null): void {
+  if (element) Object.assign(element, { moveBefore: undefined });
 }
 
 function Beginning({ chat, isEmpty }: { chat: Chat; isEmpty: boolean }) {
