@@ -31,11 +31,12 @@ export function App({ chat }: { chat: Chat }) {
     setPanel(panel === wanted ? null : wanted);
   };
   const close = () => {
+    if (panel === null) return;
     setPanel(null);
     opener.current?.focus();
   };
   const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key === "Escape" && panel !== null) close();
+    if (event.key === "Escape") close();
   };
 
   return (
@@ -46,10 +47,15 @@ export function App({ chat }: { chat: Chat }) {
       </a>
       <Header chat={chat} panel={panel} onToggle={toggle} />
       <aside id="rooms" class="panel rooms" aria-label="Rooms and name">
-        <RoomList chat={chat} isOpen={panel === "rooms"} onChosen={() => setPanel(null)} />
+        <RoomList chat={chat} isOpen={panel === "rooms"} onChosen={close} />
         <NameForm chat={chat} />
       </aside>
-      <main class="conversation" aria-label={`Conversation in ${chat.room.title}`}>
+      <main
+        class="conversation"
+        aria-label={`Conversation in ${chat.room.title}`}
+        // Where the focus goes must be seen, and an open panel covers it.
+        onFocusIn={() => setPanel(null)}
+      >
         <h2 class="room-heading">
           <RoomSign room={chat.room} />
           {chat.room.title}

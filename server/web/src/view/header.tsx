@@ -66,7 +66,7 @@ function ConnectionFacts({ chat }: { chat: Chat }) {
         data-recovered={String(session?.recovered ?? false)}
         title="Whether the last connection continued the one before it"
       >
-        {session?.recovered ? "recovered" : "new session"}
+        {session && (session.recovered ? "recovered" : "new session")}
       </span>
       {problem && state !== "connected" && <span class="fact problem">{problem}</span>}
       <button
