@@ -37,8 +37,9 @@ export class Announcer {
     this.onChange();
   }
 
-  dismissProblem(): void {
-    this.problem("");
+  /** With a text: only if that is what is shown. */
+  dismissProblem(text = this.problemText): void {
+    if (text === this.problemText) this.problem("");
   }
 
   /** Another room is shown: what was said here is no news there. */

@@ -52,6 +52,8 @@ export class Chat {
   readonly #listeners = new Set<() => void>();
   #typingSentAt = 0;
   #hasSession = false;
+  /** What was told of the last refused connection: it ends with the next session. */
+  #refused = "";
   /** What the first connection brings of the lobby is history up to here; its `session` says where. */
   #newsAfter = Number.POSITIVE_INFINITY;
 
@@ -267,10 +269,11 @@ export class Chat {
     this.session = session;
     this.ownId = this.#connection.socket.id;
     this.#hasSession = true;
+    this.announcer.dismissProblem(this.#refused);
     this.announcer.status(
       session.recovered
-        ? `Reconnected to ${session.node}, nothing was missed.`
-        : `Connected to ${session.node}.`,
+        ? `Reconnected to node ${session.node}, nothing was missed.`
+        : `Connected to node ${session.node}.`,
     );
     this.#membership.onSession(session.recovered);
     this.loadMembers();
@@ -349,8 +352,9 @@ export class Chat {
   }
 
   #onConnectionRefused(refusal: Refusal): void {
-    this.identity.onRefused(refusal);
-    this.announcer.problem(`The server refused the connection: ${refusal.message}`);
+    const advice = this.identity.onRefused(refusal);
+    this.#refused = `The server refused the connection: ${refusal.message}. ${advice}`.trimEnd();
+    this.announcer.problem(this.#refused);
   }
 
   // --- small things

@@ -6,6 +6,7 @@ import {
   REFUSED_NAME,
   REFUSED_TOKEN_EXPIRED,
   REFUSED_TOKEN_INVALID,
+  REFUSED_TOKEN_REQUIRED,
 } from "./protocol";
 import * as settings from "./settings";
 
@@ -48,8 +49,14 @@ export class Identity {
     return true;
   }
 
-  onRefused({ code, message }: Refusal): void {
-    if (code === REFUSED_NAME) this.nameProblem = message;
+  /** Returns what the user can do about it, if it is about him. */
+  onRefused({ code, message }: Refusal): string {
+    if (code === REFUSED_NAME) {
+      this.nameProblem = message;
+      return "Choose another name.";
+    }
     if (code === REFUSED_TOKEN_INVALID || code === REFUSED_TOKEN_EXPIRED) settings.forgetToken();
+    else if (code !== REFUSED_TOKEN_REQUIRED) return "";
+    return "Open this page with a token at the end of its address: #token=…";
   }
 }

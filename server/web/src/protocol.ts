@@ -85,6 +85,7 @@ export const PAGE_SIZE = 50;
 export const FILL_PAGE_SIZE = 100;
 /** With more people on a node it tells of nobody who comes or goes. */
 export const PRESENCE_LIMIT = 200;
+export const REFUSED_TOKEN_REQUIRED = 300;
 export const REFUSED_TOKEN_INVALID = 301;
 export const REFUSED_TOKEN_EXPIRED = 302;
 export const REFUSED_NAME = 303;

@@ -64,7 +64,10 @@ function Beginning({ chat, isEmpty }: { chat: Chat; isEmpty: boolean }) {
     );
   }
   if (room.isLoading) return <p class="beginning">Loading older messages…</p>;
-  if (room.log.more) return <p class="beginning">{chat.session ? "" : "Connecting…"}</p>;
+  if (room.log.more) {
+    const isFirst = !chat.session && chat.state === "connecting";
+    return <p class="beginning">{isFirst ? "Connecting…" : ""}</p>;
+  }
   if (isEmpty) return <p class="beginning">Nobody has written here yet. Say hello!</p>;
   return <p class="beginning">This is where {room.title} begins.</p>;
 }
