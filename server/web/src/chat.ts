@@ -85,6 +85,7 @@ export class Chat {
       onJoined: (room) => this.#onJoined(room),
       onRemoved: (room) => this.#onRemoved(room),
       onProblem: (text) => this.announcer.problem(text),
+      onPresenceDue: () => this.loadMembers(),
     });
     this.#listen();
   }

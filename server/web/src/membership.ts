@@ -9,6 +9,12 @@ import { Room } from "./room";
 import type { Request, RoomSync } from "./room_sync";
 import * as settings from "./settings";
 
+/**
+ * Signs of who comes and goes are volatile: over polling most of a burst is lost. So the list is
+ * asked for again so long after the first one, or up to twice as long: not all pages ask at once.
+ */
+const PRESENCE_CHECK_MS = 10_000;
+
 export interface MembershipOptions {
   sync: RoomSync;
   outbox: Outbox;
@@ -18,6 +24,8 @@ export interface MembershipOptions {
   onJoined(room: Room): void;
   onRemoved(room: Room): void;
   onProblem(text: string): void;
+  /** Who is here is to be asked for again. */
+  onPresenceDue(): void;
 }
 
 export class Membership {
@@ -25,6 +33,7 @@ export class Membership {
   readonly rooms = new Map<RoomName, Room>([[null, this.lobby]]);
   readonly #leaving = new Set<string>();
   readonly #busy = new Set<Room>();
+  #presenceTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly options: MembershipOptions) {
     for (const name of settings.loadRooms()) this.#add(name);
@@ -64,12 +73,23 @@ export class Membership {
     if (isHere) room?.noteJoined({ id, name: memberName });
     else room?.noteLeft(id);
     room?.stopTyping(memberName);
+    this.#checkPresenceLater();
     if (room !== this.lobby) return;
     for (const named of this.rooms.values()) {
       if (named === this.lobby) continue;
       if (isHere) named.noteBack(id);
       else named.noteGone(id);
     }
+  }
+
+  #checkPresenceLater(): void {
+    this.#presenceTimer ??= setTimeout(
+      () => {
+        this.#presenceTimer = undefined;
+        this.options.onPresenceDue();
+      },
+      PRESENCE_CHECK_MS * (1 + Math.random()),
+    );
   }
 
   /** Joins and fills until the room is whole, the session ends, or the server finally refuses. */
