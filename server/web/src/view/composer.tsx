@@ -99,7 +99,7 @@ function Typists({ chat }: { chat: Chat }) {
     <p class="typing" data-testid="typing">
       {isSomeone && (
         <>
-          {typingWords(names)}
+          <TypingWords names={names} />
           <span class="typing-dots" aria-hidden="true">
             <i />
             <i />
@@ -111,8 +111,21 @@ function Typists({ chat }: { chat: Chat }) {
   );
 }
 
-function typingWords([first, second, ...others]: string[]): string {
-  if (second === undefined) return `${first} is typing`;
-  if (others.length === 0) return `${first} and ${second} are typing`;
-  return `${first}, ${second} and others are typing`;
+/** Each name is isolated: one that is written from right to left must not turn the words around. */
+function TypingWords({ names: [first, second, ...others] }: { names: string[] }) {
+  if (second === undefined) {
+    return (
+      <span>
+        <bdi>{first}</bdi> is typing
+      </span>
+    );
+  }
+  return (
+    <span>
+      <bdi>{first}</bdi>
+      {others.length === 0 ? " and " : ", "}
+      <bdi>{second}</bdi>
+      {others.length === 0 ? " are typing" : " and others are typing"}
+    </span>
+  );
 }
