@@ -4,7 +4,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { SOON } from "../support/wait.mjs";
+import { SOON, until } from "../support/wait.mjs";
 
 const ARTIFACTS = fileURLToPath(new URL("../artifacts/", import.meta.url));
 
@@ -70,6 +70,23 @@ export class Tab {
     if (count !== 1) throw new Error(`"${text}" is shown ${count} times`);
   }
 
+  async join(room) {
+    await this.hook("room-join-input").fill(room);
+    await this.hook("room-join").click();
+    await this.hook("room-list").getByText(room).first().waitFor({ state: "attached" });
+  }
+
+  /** Loads a page of what is missing at the first gap, and waits until it stands there. */
+  async loadGap() {
+    const before = (await this.offsets()).length;
+    await this.hook("gap").first().getByRole("button").click();
+    await until(async () => (await this.offsets()).length > before, SOON, "the gap becomes smaller");
+  }
+
+  async offsetsAre(count) {
+    await until(async () => (await this.offsets()).length === count, SOON, `${count} messages are shown`);
+  }
+
   /** The positions of the messages from top to bottom. */
   offsets() {
     return this.page.locator("[data-testid=message][data-offset]").evaluateAll((items) => items.map(({ dataset }) => Number(dataset.offset)));
@@ -81,4 +98,43 @@ export class Tab {
     await this.page.screenshot({ path }).catch(() => {});
     return path;
   }
+}
+
+/**
+ * The texts and placeholders with less than 4.5 : 1 of contrast to what they stand on (WCAG 2.2, 1.4.3).
+ * @param {import("playwright-core").Page} page
+ */
+export function faintTexts(page) {
+  return page.evaluate(() => {
+    const channels = (colour) => {
+      const [red, green, blue, alpha = 1] = colour.match(/[\d.]+/g).map(Number);
+      return [red, green, blue, alpha];
+    };
+    const blend = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+    const luminance = (colour) => {
+      const [red, green, blue] = colour.map((value) => (value <= 10 ? value / 3294.6 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const ground = (element) =>
+      element ? blend(channels(getComputedStyle(element).backgroundColor), ground(element.parentElement)) : [255, 255, 255];
+    const contrast = (element, colour) => {
+      const under = ground(element);
+      const [dark, bright] = [luminance(blend(channels(colour), under)), luminance(under)].sort((x, y) => x - y);
+      return (bright + 0.05) / (dark + 0.05);
+    };
+    const texts = [...document.querySelectorAll("#app *")].filter(
+      (element) =>
+        element.checkVisibility({ visibilityProperty: true }) &&
+        !element.closest(".hidden, .skip") &&
+        [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()),
+    );
+    if (texts.length < 10) throw new Error(`only ${texts.length} texts are shown`);
+    const fields = [...document.querySelectorAll("input, textarea")];
+    return [
+      ...texts.map((element) => [element.textContent, contrast(element, getComputedStyle(element).color)]),
+      ...fields.map((field) => [field.placeholder, contrast(field, getComputedStyle(field, "::placeholder").color)]),
+    ]
+      .filter(([, ratio]) => ratio < 4.5)
+      .map(([text, ratio]) => `${text.slice(0, 30)}: ${ratio.toFixed(2)}`);
+  });
 }
