@@ -258,12 +258,11 @@ fn len_bytes(frames: &Frames) -> usize {
 pub(crate) type After = Vec<(Arc<Socket>, Ending)>;
 
 /// How a socket ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// Its send queue is full.
     Overflow,
-    /// The server disconnects it from the namespace, and with `close` from everything.
-    Disconnect { close: bool },
+    /// The server disconnects it from the namespace, and with `close` from everything; the packet tells it so.
+    Disconnect { packet: Frames, close: bool },
 }
 
 /// Whether a session may see an entry: judged by where it was when the entry was logged.

@@ -1,6 +1,6 @@
 //! A namespace on one node: its handlers, its sockets, and its link to the other nodes.
 
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod requests;
 
 use std::any::{Any, TypeId};

@@ -12,6 +12,7 @@ use crate::config::Recovery;
 use crate::counters::NotRecovered;
 use crate::member::{Member, Place};
 use crate::namespace::Namespace;
+use crate::namespace::lifecycle::go_on;
 use crate::offset::Offset;
 use crate::session::{Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
@@ -273,18 +274,28 @@ impl Namespace {
         place: Option<Place>,
         reason: DisconnectReason,
     ) {
-        let (Some(claim), Some(place)) = (&socket.claim, place) else {
-            return;
-        };
-        let record = self.record_at(place, socket, claim);
+        if let Some(place) = place {
+            go_on(Box::pin(self.let_go(socket, place, reason)));
+        }
+    }
+
+    /// As [`Namespace::release`]; resolves when the session store knows.
+    pub(crate) fn let_go(
+        &self,
+        socket: &Arc<Socket>,
+        place: Place,
+        reason: DisconnectReason,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let claim = socket.claim.as_ref();
+        let record = claim.map(|claim| self.record_at(place, socket, claim));
         let adapter = self.adapter().clone();
         let window = self.config().recovery.as_ref().map(|r| r.window);
         let socket = socket.clone();
-        // A write that is under way is waited for; bounded by the session store's own deadline.
-        tokio::spawn(async move {
-            let Some(claim) = &socket.claim else {
+        async move {
+            let (Some(claim), Some(record)) = (&socket.claim, record) else {
                 return;
             };
+            // A write that is under way is waited for.
             let revision = *claim.revision.lock().await;
             let is_kept = reason.is_recoverable() && !claim.is_given_up.load(Ordering::Relaxed);
             let sessions = adapter.sessions();
@@ -296,7 +307,7 @@ impl Namespace {
             if released == Err(StoreError::Unreachable) {
                 log_store_error(&socket, StoreError::Unreachable);
             }
-        });
+        }
     }
 
     fn evict_locally(&self, sid: Sid, revision: Revision) {

@@ -147,8 +147,7 @@ impl Member {
             }
             Held::Packet(frames) => self.send_frames(&frames, after),
             Held::Disconnect { packet, close } => {
-                self.send_frames(&packet, after);
-                after.push((self.socket.clone(), Ending::Disconnect { close }));
+                after.push((self.socket.clone(), Ending::Disconnect { packet, close }));
             }
         }
     }

@@ -2,12 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use chatcluster_engineio::CloseReason;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use super::{BackfillSource, Namespace, now_ms};
 use crate::backfill::Backfill;
+use crate::event::Frames;
 use crate::extract::ConnectContext;
 use crate::handler::Work;
 use crate::member::{After, Ending};
@@ -128,20 +132,47 @@ impl Namespace {
         socket.run_disconnect(reason);
     }
 
+    /// The server is done with a socket. Its session has ended before it is told: it may come back at once, as somebody new.
+    fn dismiss(&self, socket: &Arc<Socket>, packet: Frames, close: bool) {
+        const REASON: DisconnectReason = DisconnectReason::ServerNamespaceDisconnect;
+        if !socket.end() {
+            if close {
+                disconnect_all(socket);
+            }
+            return;
+        }
+        let member = self.registry.lock().unregister(socket.slot(), socket);
+        let ending = member.map(|member| self.let_go(socket, member.place(), REASON));
+        socket.run_disconnect(REASON);
+        let socket = socket.clone();
+        go_on(Box::pin(async move {
+            if let Some(ending) = ending {
+                ending.await;
+            }
+            // It may have gone by itself.
+            let _closed = socket.session().send_beyond_bound(&packet);
+            if close {
+                disconnect_all(&socket);
+            }
+        }));
+    }
+
     /// Does what the registry could not do under its lock.
     pub(crate) fn finish(&self, after: After) {
         for (socket, ending) in after {
             match ending {
                 Ending::Overflow => self.overflow(&socket),
-                Ending::Disconnect { close: true } => {
-                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
-                    disconnect_all(&socket);
-                }
-                Ending::Disconnect { close: false } => {
-                    self.disconnected(&socket, DisconnectReason::ServerNamespaceDisconnect);
-                }
+                Ending::Disconnect { packet, close } => self.dismiss(&socket, packet, close),
             }
         }
+    }
+}
+
+/// Works as far as that goes without waiting; the rest moves to a task, which the session store's deadline bounds.
+pub(crate) fn go_on(mut work: BoxFuture<'static, ()>) {
+    let begun = work.poll_unpin(&mut Context::from_waker(Waker::noop()));
+    if begun.is_pending() {
+        tokio::spawn(work);
     }
 }
 

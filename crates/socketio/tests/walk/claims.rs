@@ -13,12 +13,12 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::behaviour::{quiet, read_event};
-use crate::client::{Client, until};
+use crate::client::{Client, Seen, until};
 use crate::node::{Node, config};
 
 type Answered<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// The in-process cluster, whose session store answers writes when the test lets it: they are done at once.
+/// The in-process cluster, whose session store answers when the test lets it: writes are done at once, removals then.
 struct Slow {
     inner: Arc<dyn Cluster>,
     holds: Arc<Holds>,
@@ -134,7 +134,10 @@ impl Sessions for SlowSessions {
         self.inner.sessions().expire(key, expected, record, window)
     }
     fn remove(&self, key: SessionKey, expected: Revision) -> Answered<'_, ()> {
-        self.inner.sessions().remove(key, expected)
+        Box::pin(async move {
+            self.holds.answer().await;
+            self.inner.sessions().remove(key, expected).await
+        })
     }
 }
 
@@ -192,4 +195,24 @@ async fn a_takeover_that_was_overtaken_does_not_displace_the_later_one() {
     own[0].emit("yours", &json!(1)).expect("connected");
     read_event(&mut faster, "yours").await;
     drop(first);
+}
+
+#[tokio::test]
+async fn a_client_that_is_disconnected_is_told_when_its_session_has_ended() {
+    let (node, holds) = slow(1);
+    let mut client = Client::connect(node.address).await;
+    let carried = client.carried.clone();
+    node.main().local_sockets()[0].disconnect();
+    until("the session is being removed", || holds.held() == 1).await;
+    client.read_available();
+    assert!(
+        client.seen.is_empty(),
+        "it could still have its session back"
+    );
+    holds.free.add_permits(1000);
+    holds.late.add_permits(1);
+    let told = |seen: &Seen| *seen == Seen::Disconnected;
+    client.read_until("the disconnect", 0, told).await;
+    let again = Client::resume(node.address, &carried).await;
+    assert_ne!(again.carried.pid, carried.pid);
 }
