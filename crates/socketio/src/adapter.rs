@@ -142,9 +142,7 @@ pub trait Adapter: Send + Sync + 'static {
     fn start_position(&self) -> u64;
 
     /// Resolves once casts and requests of the other nodes reach this one; clients are let in after that.
-    fn opened(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
-    }
+    fn opened(&self) -> BoxFuture<'static, ()>;
 
     /// Appends to the log. Calls from one thread are logged in their order. `done` is called once: with an error at once,
     /// else after this node has delivered the entry, so that who is told has seen what it is told about.

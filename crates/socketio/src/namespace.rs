@@ -183,8 +183,9 @@ impl Namespace {
             .expect("a namespace is opened before anybody can reach it")
     }
 
-    /// Waits for the other nodes' words to reach this one; not for ever, for what they say at most once may be lost anyway.
-    pub(crate) async fn opened(&self) {
+    /// Waits until what the other nodes ask and say at most once reaches this one; two seconds at most, for it may be lost
+    /// anyway. Clients are let in after that; a server waits for it before it calls itself ready.
+    pub async fn opened(&self) {
         if !self.is_opened.load(Ordering::Relaxed) {
             let opened = self.adapter().opened();
             if tokio::time::timeout(OPEN_DEADLINE, opened).await.is_err() {

@@ -165,6 +165,10 @@ impl Adapter for GatedAdapter {
         self.inner.start_position()
     }
 
+    fn opened(&self) -> BoxFuture<'static, ()> {
+        self.inner.opened()
+    }
+
     fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
         let gate = self.gate.clone();
         // The contract: told after its own entry was delivered here.

@@ -145,6 +145,9 @@ impl Nodes {
             let node = Node::start(&id, config.clone(), cluster, |io| set_up(io, index));
             nodes.push(node.await);
         }
+        for namespace in nodes.iter().flat_map(|node| node.io.namespaces()) {
+            namespace.opened().await;
+        }
         until("every node knows the others", || {
             nodes.iter().all(|node| {
                 node.io

@@ -163,6 +163,10 @@ impl Adapter for MemoryAdapter {
         self.start_position
     }
 
+    fn opened(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
         let follower = self.follower.clone();
         let told = move |result: Result<Appended, AppendError>| match result {
