@@ -1,5 +1,7 @@
 //! Connection state recovery: claiming a session, keeping its record true, giving it back (semantics 15 to 19).
 
+mod take;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,10 +15,10 @@ use crate::counters::NotRecovered;
 use crate::member::{Member, Place};
 use crate::namespace::Namespace;
 use crate::namespace::lifecycle::go_on;
-use crate::offset::Offset;
 use crate::session::{Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
 use crate::socket::{DisconnectReason, Socket};
+use take::{Progress, Taken, progress_of};
 
 /// How long a takeover waits for this node's pipeline to reach what the client has seen elsewhere.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(2);
@@ -32,17 +34,19 @@ pub(crate) struct Claim {
     /// The revision of the last finished write, for those that must not wait.
     last_revision: AtomicU64,
     overflowed_at: AtomicU64,
+    takeovers: u32,
     is_given_up: AtomicBool,
 }
 
 impl Claim {
-    pub(crate) fn new(pid: Pid, revision: Revision, overflowed_at: Option<u64>) -> Box<Self> {
+    fn new(pid: Pid, revision: Revision, record: &Record) -> Box<Self> {
         Box::new(Self {
             pid,
             key: pid.key(),
             revision: tokio::sync::Mutex::new(revision),
             last_revision: AtomicU64::new(revision),
-            overflowed_at: AtomicU64::new(overflowed_at.unwrap_or(0)),
+            overflowed_at: AtomicU64::new(record.overflowed_at.unwrap_or(0)),
+            takeovers: record.takeovers,
             is_given_up: AtomicBool::new(false),
         })
     }
@@ -114,6 +118,7 @@ impl Namespace {
             sid,
             identity,
             owner: self.adapter().node().clone(),
+            takeovers: 0,
             epoch: self.adapter().epoch(),
             start,
             intervals: Vec::new(),
@@ -124,8 +129,9 @@ impl Namespace {
             data,
             overflowed_at: None,
         };
-        let revision = self.adapter().sessions().create(pid.key(), record).await?;
-        Ok(Claim::new(pid, revision, None))
+        let sessions = self.adapter().sessions();
+        let revision = sessions.create(pid.key(), record.clone()).await?;
+        Ok(Claim::new(pid, revision, &record))
     }
 
     /// Takes over the session that an authenticated client asks for.
@@ -143,26 +149,20 @@ impl Namespace {
         let pid = pid.ok_or(NotRecovered::UnknownSession)?;
         let named = progress_of(wanted)?;
         let sessions = self.adapter().sessions();
-        let (mut record, revision) = sessions.get(pid.key()).await.map_err(not_recovered)?;
-        if record.identity.as_ref() != identity {
-            return Err(NotRecovered::OtherIdentity);
-        }
-        let progress = self.progress_in(&record, named)?;
-        record.owner = self.adapter().node().clone();
-        let was_connected = std::mem::replace(&mut record.is_connected, true);
-        let was_untouched = std::mem::replace(&mut record.is_untouched, false);
-        let revision = sessions
-            .update(pid.key(), revision, record.clone())
-            .await
-            .map_err(not_recovered)?;
-        record.is_untouched = was_untouched;
+        let taken = self.take(pid, named, identity).await?;
+        let Taken {
+            record,
+            revision,
+            progress,
+            was_connected,
+        } = taken;
         self.adapter().cast(Cast::Evict {
             sid: record.sid,
             revision,
         });
         // The old connection may be on this very node: it must be gone before the new one is registered.
         self.evict_locally(record.sid, revision);
-        let claim = Claim::new(pid, revision, record.overflowed_at);
+        let claim = Claim::new(pid, revision, &record);
         let lacks_history = match progress {
             Progress::Beginning => true,
             Progress::At(offset) => offset.position < record.start,
@@ -185,20 +185,6 @@ impl Namespace {
                 );
                 Err(reason)
             }
-        }
-    }
-
-    /// How far the client has come in this session, whose epoch must be the log's.
-    ///
-    /// The official client never clears its offset: one of another epoch is left over from an earlier session if this one
-    /// was sent nothing, and else nobody's guess (semantics 5).
-    fn progress_in(&self, record: &Record, named: Progress) -> Result<Progress, NotRecovered> {
-        let epoch = self.adapter().epoch();
-        match named {
-            _ if record.epoch != epoch => Err(NotRecovered::Epoch),
-            Progress::At(offset) if offset.epoch == epoch => Ok(named),
-            Progress::At(_) if !record.is_untouched => Err(NotRecovered::Epoch),
-            Progress::At(_) | Progress::Beginning => Ok(Progress::Beginning),
         }
     }
 
@@ -255,6 +241,7 @@ impl Namespace {
             sid: socket.id(),
             identity: socket.identity().cloned(),
             owner: self.adapter().node().clone(),
+            takeovers: claim.takeovers,
             epoch: self.adapter().epoch(),
             start: place.start,
             intervals: place.intervals,
@@ -346,27 +333,6 @@ impl Namespace {
         member.intervals.clone_from(&record.intervals);
         member.is_untouched = record.is_untouched;
         member
-    }
-}
-
-/// What a client says about how far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    /// Nothing of this session, or not all of the history that it was being sent: the session's start, history again.
-    Beginning,
-    /// Everything up to here.
-    At(Offset),
-}
-
-/// The offset that a client names: none is fine, someone else's is not.
-fn progress_of(wanted: &Wanted) -> Result<Progress, NotRecovered> {
-    let Some(value) = &wanted.offset else {
-        return Ok(Progress::Beginning);
-    };
-    match value.as_str().and_then(|text| text.parse().ok()) {
-        None => Err(NotRecovered::ForeignOffset),
-        Some(Offset::UNFINISHED) => Ok(Progress::Beginning),
-        Some(offset) => Ok(Progress::At(offset)),
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Record {
     pub identity: Option<Arc<str>>,
     /// The node that holds the live connection, or held it last.
     pub owner: NodeId,
+    /// How often it has been taken over: tells its owner's writes from another claim.
+    pub takeovers: u32,
     /// The log's epoch in which `start` and the intervals are positions.
     pub epoch: u64,
     /// The position processed last when the session began.

@@ -76,6 +76,7 @@ fn of_node(node: &str) -> Record {
         sid: Sid::random(),
         identity: Some("somebody".into()),
         owner: NodeId::new(node),
+        takeovers: 0,
         epoch: 1,
         start: 7,
         intervals: Vec::new(),

@@ -30,6 +30,8 @@ struct Holds {
     /// Answers to those that were held.
     late: Semaphore,
     held: Mutex<usize>,
+    /// Reads after which the last owner writes, before the reader does.
+    interfered: Mutex<usize>,
     expired: Mutex<Vec<SessionKey>>,
 }
 
@@ -40,6 +42,13 @@ impl Holds {
         }
         *self.held.lock().expect("no panic") += 1;
         self.late.acquire().await.expect("never closed").forget();
+    }
+
+    fn interferes(&self) -> bool {
+        let mut left = self.interfered.lock().expect("no panic");
+        let interferes = *left > 0;
+        *left = left.saturating_sub(1);
+        interferes
     }
 
     fn held(&self) -> usize {
@@ -75,6 +84,9 @@ impl Adapter for SlowAdapter {
     fn start_position(&self) -> u64 {
         self.inner.start_position()
     }
+    fn opened(&self) -> BoxFuture<'static, ()> {
+        self.inner.opened()
+    }
     fn append(&self, envelope: Envelope, record: Option<Stored>, done: AppendDone) {
         self.inner.append(envelope, record, done);
     }
@@ -109,7 +121,14 @@ impl Sessions for SlowSessions {
         })
     }
     fn get(&self, key: SessionKey) -> Answered<'_, (Record, Revision)> {
-        self.inner.sessions().get(key)
+        Box::pin(async move {
+            let (record, revision) = self.inner.sessions().get(key).await?;
+            if self.holds.interferes() {
+                let written = record.clone();
+                self.inner.sessions().update(key, revision, written).await?;
+            }
+            Ok((record, revision))
+        })
     }
     fn update(
         &self,
@@ -147,6 +166,7 @@ fn slow(free: usize) -> (Node, Arc<Holds>) {
         free: Semaphore::new(free),
         late: Semaphore::new(0),
         held: Mutex::new(0),
+        interfered: Mutex::new(0),
         expired: Mutex::default(),
     });
     let cluster = Slow {
@@ -215,4 +235,14 @@ async fn a_client_that_is_disconnected_is_told_when_its_session_has_ended() {
     client.read_until("the disconnect", 0, told).await;
     let again = Client::resume(node.address, &carried).await;
     assert_ne!(again.carried.pid, carried.pid);
+}
+
+#[tokio::test]
+async fn what_the_last_owner_writes_at_that_moment_costs_nobody_the_session() {
+    let (node, holds) = slow(1000);
+    let client = Client::connect(node.address).await;
+    let carried = client.carried.clone();
+    *holds.interfered.lock().expect("no panic") = 2;
+    let client = Client::resume(node.address, &carried).await;
+    assert!(client.has_recovered(&carried));
 }

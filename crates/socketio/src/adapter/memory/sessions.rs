@@ -192,6 +192,7 @@ mod tests {
             sid: Sid::random(),
             identity: None,
             owner: NodeId::new("a"),
+            takeovers: 0,
             epoch: 1,
             start: 0,
             intervals: Vec::new(),

@@ -1,0 +1,97 @@
+//! Taking a stored session over: whose it is, how far its client has come, and who else wants it.
+
+use std::sync::Arc;
+
+use super::{Wanted, not_recovered};
+use crate::counters::NotRecovered;
+use crate::namespace::Namespace;
+use crate::offset::Offset;
+use crate::session::{Record, Revision, StoreError};
+use crate::sid::Pid;
+
+/// How often a takeover looks at a session that its last owner is writing.
+const TAKE_ATTEMPTS: usize = 4;
+/// A stored session that is this node's now.
+pub(super) struct Taken {
+    pub(super) record: Record,
+    pub(super) revision: Revision,
+    pub(super) progress: Progress,
+    pub(super) was_connected: bool,
+}
+
+impl Namespace {
+    /// Makes a stored session this node's. Its last owner may be writing it at this very moment, because its connection
+    /// ends: then what it wrote is looked at anew. Whoever else took it meanwhile keeps it.
+    pub(super) async fn take(
+        &self,
+        pid: Pid,
+        named: Progress,
+        identity: Option<&Arc<str>>,
+    ) -> Result<Taken, NotRecovered> {
+        let sessions = self.adapter().sessions();
+        let mut takeovers = None;
+        for _ in 0..TAKE_ATTEMPTS {
+            let (mut record, revision) = sessions.get(pid.key()).await.map_err(not_recovered)?;
+            if record.identity.as_ref() != identity {
+                return Err(NotRecovered::OtherIdentity);
+            }
+            if *takeovers.get_or_insert(record.takeovers) != record.takeovers {
+                return Err(NotRecovered::Fenced);
+            }
+            let progress = self.progress_in(&record, named)?;
+            record.owner = self.adapter().node().clone();
+            record.takeovers = record.takeovers.wrapping_add(1);
+            let was_connected = std::mem::replace(&mut record.is_connected, true);
+            let was_untouched = std::mem::replace(&mut record.is_untouched, false);
+            match sessions.update(pid.key(), revision, record.clone()).await {
+                Ok(revision) => {
+                    record.is_untouched = was_untouched;
+                    return Ok(Taken {
+                        record,
+                        revision,
+                        progress,
+                        was_connected,
+                    });
+                }
+                Err(StoreError::Fenced) => {}
+                Err(error) => return Err(not_recovered(error)),
+            }
+        }
+        Err(NotRecovered::Fenced)
+    }
+
+    /// How far the client has come in this session, whose epoch must be the log's.
+    ///
+    /// The official client never clears its offset: one of another epoch is left over from an earlier session if this one
+    /// was sent nothing, and else nobody's guess (semantics 5).
+    fn progress_in(&self, record: &Record, named: Progress) -> Result<Progress, NotRecovered> {
+        let epoch = self.adapter().epoch();
+        match named {
+            _ if record.epoch != epoch => Err(NotRecovered::Epoch),
+            Progress::At(offset) if offset.epoch == epoch => Ok(named),
+            Progress::At(_) if !record.is_untouched => Err(NotRecovered::Epoch),
+            Progress::At(_) | Progress::Beginning => Ok(Progress::Beginning),
+        }
+    }
+}
+
+/// What a client says about how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing of this session, or not all of the history that it was being sent: the session's start, history again.
+    Beginning,
+    /// Everything up to here.
+    At(Offset),
+}
+
+/// The offset that a client names: none is fine, someone else's is not.
+pub(super) fn progress_of(wanted: &Wanted) -> Result<Progress, NotRecovered> {
+    let Some(value) = &wanted.offset else {
+        return Ok(Progress::Beginning);
+    };
+    match value.as_str().and_then(|text| text.parse().ok()) {
+        None => Err(NotRecovered::ForeignOffset),
+        Some(Offset::UNFINISHED) => Ok(Progress::Beginning),
+        Some(offset) => Ok(Progress::At(offset)),
+    }
+}
