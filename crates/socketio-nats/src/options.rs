@@ -19,7 +19,7 @@ pub struct Options {
     pub replicas: usize,
     /// Where JetStream keeps them. Default file.
     pub storage: StorageType,
-    /// How long the log is kept; must reach beyond the recovery window. Default 24 hours.
+    /// How long the log is kept; must reach beyond the recovery window. Zero keeps it for ever. Default 24 hours.
     pub retention: Duration,
     /// Bytes of log that are kept, if limited; the oldest goes first.
     pub retention_bytes: Option<u64>,
