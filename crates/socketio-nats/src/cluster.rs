@@ -59,6 +59,19 @@ pub enum Error {
     Peers(#[from] JoinError),
 }
 
+impl Error {
+    /// Whether another attempt would fail as well: the settings are wrong, or not those of the cluster that is there.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Prefix(_) | Self::Connect(ConnectionError::ReadCredentials { .. }) => true,
+            Self::Log(error) => matches!(error, StreamError::OtherSetting { .. }),
+            Self::Sessions(error) => matches!(error, BucketError::Differs { .. }),
+            _ => false,
+        }
+    }
+}
+
 /// One node of a cluster on NATS. Cheap to clone.
 ///
 /// Opening the first namespace starts the log: set up all namespaces that are known in advance before anything else, so

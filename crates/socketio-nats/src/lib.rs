@@ -35,7 +35,7 @@ pub use cluster::{Error, NatsCluster};
 pub use connection::ConnectionError;
 pub use counters::{Counter, Counters};
 pub use epoch::EpochError;
-pub use options::{Credentials, Options, StorageType};
+pub use options::{Credentials, Options, StorageType, Tls};
 pub use peers::JoinError;
 pub use read_model::{ReadModel, ResetError};
 pub use sessions::BucketError;

@@ -8,17 +8,19 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chatcluster_socketio::adapter::{Cast, Local};
-use chatcluster_socketio::log::{AppendDone, Appended, Busy, Committed, Entry, Envelope, Record};
+use chatcluster_socketio::log::{AppendDone, Appended, Committed, Entry, Envelope, Record};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::counters::Counters;
 use crate::names::token;
-use crate::read_model::ReadModel;
+use crate::read_model::{ReadModel, commit, try_commit};
 
 /// Items between the follower and the delivery; beyond it the follower stops reading, and NATS keeps the rest.
 pub(crate) const QUEUE: usize = 4096;
+/// Between two attempts to store what could not be stored.
+const RETRY: Duration = Duration::from_millis(250);
 /// Items delivered before sockets get a turn to write.
 const BATCH: usize = 256;
 
@@ -370,45 +372,13 @@ struct Submitted {
     resets: u64,
 }
 
-/// How long to wait when the read model's queue is full.
-const BUSY: Duration = Duration::from_millis(5);
-/// Between two attempts to store what could not be stored.
-const RETRY: Duration = Duration::from_millis(250);
-
-async fn commit(
-    model: &Arc<dyn ReadModel>,
-    position: u64,
-    record: &Record,
-) -> oneshot::Receiver<Committed> {
-    loop {
-        match try_commit(model, position, record) {
-            Ok(fate) => return fate,
-            Err(Busy) => tokio::time::sleep(BUSY).await,
-        }
-    }
-}
-
-fn try_commit(
-    model: &Arc<dyn ReadModel>,
-    position: u64,
-    record: &Record,
-) -> Result<oneshot::Receiver<Committed>, Busy> {
-    let (sender, fate) = oneshot::channel();
-    let done = Box::new(move |committed| {
-        // The pipeline may have ended.
-        let _gone = sender.send(committed);
-    });
-    model.commit(position, record.clone(), done)?;
-    Ok(fate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use chatcluster_harness::within;
     use chatcluster_socketio::Event;
     use chatcluster_socketio::adapter::{Answer, Request};
-    use chatcluster_socketio::log::{CommitDone, Store, Target};
+    use chatcluster_socketio::log::{Busy, CommitDone, Store, Target};
     use futures_util::future::BoxFuture;
 
     use crate::read_model::ResetError;
