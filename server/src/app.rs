@@ -21,7 +21,7 @@ use crate::history::{self, History};
 use crate::http::{self, Flag, Readiness};
 use crate::limits::Connections;
 use crate::membership::Membership;
-use crate::metrics::{Metrics, sockets};
+use crate::metrics::{Metrics, nats, sockets};
 use crate::node::{self, Entrance, Node, Place, socket_config};
 
 /// Runs the server until it is told to stop (SIGTERM, SIGINT).
@@ -168,6 +168,10 @@ impl Shared {
     /// Shows the socket layers' counts to Prometheus.
     fn export(&self, nodes: &[Node]) {
         self.metrics.add_history(self.history.measures());
+        if let Some(membership) = self.membership.clone() {
+            self.metrics
+                .add_samples(move || membership.cluster().map(nats::samples).unwrap_or_default());
+        }
         let entrances: Vec<_> = nodes.iter().map(Node::entrance).collect();
         self.metrics.add_samples(move || {
             let servers: Vec<_> = entrances.iter().filter_map(Entrance::io).collect();

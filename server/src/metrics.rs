@@ -2,6 +2,7 @@
 //!
 //! Labels are bounded sets; no room, user or address ever becomes one.
 
+pub mod nats;
 pub mod scrape;
 pub mod sockets;
 

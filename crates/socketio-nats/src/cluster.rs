@@ -117,7 +117,7 @@ impl NatsCluster {
         let names = Names::new(&options.prefix)?;
         let options = Arc::new(options);
         let counters = Arc::new(Counters::default());
-        let client = connection::connect(&options, &names).await?;
+        let client = connection::connect(&options, &names, counters.clone()).await?;
         let jetstream = ContextBuilder::new().timeout(CALL).build(client.clone());
         let info = stream::ensure(&jetstream, &names, &options).await?;
         let (replicas, storage) = (options.replicas, options.storage);
@@ -187,6 +187,12 @@ impl NatsCluster {
     #[must_use]
     pub fn others_with_log(&self) -> Vec<NodeId> {
         self.shared.broker.peers.others_with_log()
+    }
+
+    /// How many nodes are known to live, this one included.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.shared.broker.peers.count()
     }
 
     /// Messages of this node whose fate is not known.

@@ -1,9 +1,11 @@
 //! The connection to NATS: noticed when it is dead within seconds, and made again for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 
+use crate::counters::Counters;
 use crate::names::Names;
 use crate::options::{Credentials, Options, Tls};
 
@@ -37,14 +39,21 @@ pub enum ConnectionError {
     },
 }
 
-pub(crate) async fn connect(options: &Options, names: &Names) -> Result<Client, ConnectionError> {
+pub(crate) async fn connect(
+    options: &Options,
+    names: &Names,
+    counters: Arc<Counters>,
+) -> Result<Client, ConnectionError> {
     let connecting = ConnectOptions::new()
         .name(format!("chatcluster {}", names.prefix()))
         .custom_inbox_prefix(names.inbox())
         .ping_interval(PING)
         .connection_timeout(CONNECT)
         .reconnect_delay_callback(back_off)
-        .event_callback(|event| async move { log(&event) });
+        .event_callback(move |event| {
+            note(&event, &counters);
+            std::future::ready(())
+        });
     let connecting = with_credentials(connecting, &options.credentials).await?;
     let connecting = with_tls(connecting, &options.tls);
     let servers = options.servers.join(",");
@@ -109,11 +118,17 @@ fn back_off(attempts: usize) -> Duration {
     wait.mul_f64(rand::random_range(0.75..1.25))
 }
 
-fn log(event: &Event) {
+fn note(event: &Event, counters: &Counters) {
     match event {
         Event::Connected => tracing::info!("connected to NATS"),
-        Event::Disconnected => tracing::warn!("the connection to NATS is lost"),
-        Event::SlowConsumer(_) => tracing::debug!("a subscription of this node is too slow"),
+        Event::Disconnected => {
+            counters.connections_lost.increment();
+            tracing::warn!("the connection to NATS is lost");
+        }
+        Event::SlowConsumer(_) => {
+            counters.slow_consumers.increment();
+            tracing::debug!("a subscription of this node is too slow");
+        }
         other => tracing::info!(event = %other, "NATS"),
     }
 }

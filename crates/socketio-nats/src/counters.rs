@@ -25,6 +25,10 @@ impl Counter {
 /// Counts of one node.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Connections to NATS that were lost.
+    pub connections_lost: Counter,
+    /// Times that a subscription of this node was too slow, and something sent at most once was dropped.
+    pub slow_consumers: Counter,
     /// Attempts to publish to the log that were made again.
     pub publish_retries: Counter,
     /// Events that could not be logged in time.
