@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +17,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::auth::Authenticator;
 use crate::chat::{self, Chat};
-use crate::drain::drain;
+use crate::drain::Drain;
 use crate::history::{self, History};
 use crate::http::{self, Flag, Readiness};
 use crate::limits::Connections;
 use crate::metrics::{Metrics, sockets};
 use crate::node::{self, Node};
 
-/// Runs the server until it is told to stop (SIGTERM, SIGINT).
+/// Runs the server until it is told to stop (SIGTERM, SIGINT). `POST /drain` drains it before that.
 ///
 /// # Errors
 /// What could not be opened, bound or read at start; nothing is served then.
@@ -38,26 +39,15 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
     let admin = bind("adminListen", config.admin_listen)?;
     let shared = Shared::open(config)?;
     let nodes = shared.start(listeners, config)?;
+    let drain = shared.drain(&nodes);
     runtime.spawn(serve_admin(
         admin,
-        http::admin(&shared.readiness, &shared.metrics),
+        http::admin(&shared.readiness, &shared.metrics, &drain),
     )?);
     shared.accepting.set(true);
     announce(&nodes, config);
 
-    runtime.block_on(async {
-        let is_terminal = signals.wait().await == Told::Interrupt;
-        shared.accepting.set(false);
-        let mut pace = config.drain.clone();
-        if is_terminal {
-            // Somebody at a terminal: there is nobody who has to learn that this server is going.
-            pace.settle = Duration::ZERO;
-        }
-        tokio::select! {
-            () = drain(&nodes, &pace) => {}
-            _ = signals.wait() => tracing::warn!("told to stop again: not waiting for the drain"),
-        }
-    });
+    runtime.block_on(serve_until_told(&mut signals, &drain, &config.drain));
     nodes.iter().for_each(Node::stop);
     // All at once, and beside the probes, which are answered to the end.
     let ended = tokio::task::spawn_blocking(|| nodes.into_iter().for_each(Node::join));
@@ -68,6 +58,39 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
     shared.history.close();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Returns when the process has to end. A drain that was asked for by `POST /drain` does not end it: a signal does, in
+/// the middle of it by joining it.
+async fn serve_until_told(signals: &mut Signals, drain: &Drain, pace: &api::Drain) {
+    let mut pace = pace.clone();
+    let mut is_told = tokio::select! {
+        told = signals.wait() => {
+            if told == Told::Interrupt {
+                // Somebody at a terminal: there is nobody who has to learn that this server is going.
+                pace.settle = Duration::ZERO;
+            }
+            true
+        }
+        () = drain.begun() => false,
+    };
+    let mut draining = pin!(drain.run(&pace));
+    loop {
+        tokio::select! {
+            () = &mut draining => break,
+            _ = signals.wait() => {
+                if is_told {
+                    tracing::warn!("told to stop again: not waiting for the drain");
+                    return;
+                }
+                is_told = true;
+                tracing::info!("told to stop: when the drain is done");
+            }
+        }
+    }
+    if !is_told {
+        signals.wait().await;
+    }
 }
 
 /// What the nodes of the process have in common.
@@ -138,6 +161,16 @@ impl Shared {
         }
         self.export(&nodes);
         Ok(nodes)
+    }
+
+    /// The drain of these nodes, which is shown to Prometheus, too.
+    fn drain(&self, nodes: &[Node]) -> Arc<Drain> {
+        let servers: Vec<_> = nodes.iter().map(|node| node.io.clone()).collect();
+        let drain = Drain::new(move || servers.clone(), self.accepting.clone());
+        let drain = Arc::new(drain);
+        let shown = drain.clone();
+        self.metrics.add_samples(move || shown.samples());
+        drain
     }
 
     /// Shows the socket layers' counts to Prometheus.
