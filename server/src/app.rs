@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::auth::Authenticator;
 use crate::chat::{self, Chat};
-use crate::drain::drain;
+use crate::drain::Drain;
 use crate::history::{self, History};
 use crate::http::{self, Flag, Readiness};
 use crate::limits::Connections;
@@ -24,7 +25,7 @@ use crate::membership::Membership;
 use crate::metrics::{Metrics, nats, sockets};
 use crate::node::{self, Entrance, Node, Place, socket_config};
 
-/// Runs the server until it is told to stop (SIGTERM, SIGINT).
+/// Runs the server until it is told to stop (SIGTERM, SIGINT). `POST /drain` drains it before that.
 ///
 /// # Errors
 /// What could not be opened, bound or read at start; nothing is served then.
@@ -39,28 +40,18 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
     let admin = bind("adminListen", config.admin_listen)?;
     let shared = Shared::open(config)?;
     let nodes = shared.start(listeners, config)?;
+    let drain = shared.drain(&nodes);
     runtime.spawn(serve_admin(
         admin,
-        http::admin(&shared.readiness, &shared.metrics),
+        http::admin(&shared.readiness, &shared.metrics, &drain),
     )?);
     shared.accepting.set(true);
     announce(&nodes, config);
 
     runtime.block_on(async {
-        let told = tokio::select! {
-            told = signals.wait() => told,
-            () = one_has_ended(&nodes) => return,
-        };
-        let is_terminal = told == Told::Interrupt;
-        shared.accepting.set(false);
-        let mut pace = config.drain.clone();
-        if is_terminal {
-            // Somebody at a terminal: there is nobody who has to learn that this server is going.
-            pace.settle = Duration::ZERO;
-        }
         tokio::select! {
-            () = drain(&nodes, &pace) => {}
-            _ = signals.wait() => tracing::warn!("told to stop again: not waiting for the drain"),
+            () = serve_until_told(&mut signals, &drain, &config.drain) => {}
+            () = one_has_ended(&nodes) => {}
         }
     });
     nodes.iter().for_each(Node::stop);
@@ -81,6 +72,39 @@ async fn one_has_ended(nodes: &[Node]) {
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     while !nodes.iter().any(Node::has_ended) {
         ticks.tick().await;
+    }
+}
+
+/// Returns when the process has to end. A drain that was asked for by `POST /drain` does not end it: a signal does, in
+/// the middle of it by joining it.
+async fn serve_until_told(signals: &mut Signals, drain: &Drain, pace: &api::Drain) {
+    let mut pace = pace.clone();
+    let mut is_told = tokio::select! {
+        told = signals.wait() => {
+            if told == Told::Interrupt {
+                // Somebody at a terminal: there is nobody who has to learn that this server is going.
+                pace.settle = Duration::ZERO;
+            }
+            true
+        }
+        () = drain.begun() => false,
+    };
+    let mut draining = pin!(drain.run(&pace));
+    loop {
+        tokio::select! {
+            () = &mut draining => break,
+            _ = signals.wait() => {
+                if is_told {
+                    tracing::warn!("told to stop again: not waiting for the drain");
+                    return;
+                }
+                is_told = true;
+                tracing::info!("told to stop: when the drain is done");
+            }
+        }
+    }
+    if !is_told {
+        signals.wait().await;
     }
 }
 
@@ -163,6 +187,17 @@ impl Shared {
         }
         self.export(&nodes);
         Ok(nodes)
+    }
+
+    /// The drain of these nodes, which is shown to Prometheus, too.
+    fn drain(&self, nodes: &[Node]) -> Arc<Drain> {
+        let entrances: Vec<_> = nodes.iter().map(Node::entrance).collect();
+        let servers = move || entrances.iter().filter_map(Entrance::io).cloned().collect();
+        let drain = Drain::new(servers, self.accepting.clone());
+        let drain = Arc::new(drain);
+        let shown = drain.clone();
+        self.metrics.add_samples(move || shown.samples());
+        drain
     }
 
     /// Shows the socket layers' counts to Prometheus.

@@ -2,14 +2,24 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// A chat server for Socket.IO clients.
 ///
 /// Settings come from the defaults, then the file, then the flags; the later one holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser)]
-#[command(name = "chatcluster-server", version, about, long_about)]
+#[command(
+    name = "chatcluster-server",
+    version,
+    about,
+    long_about,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Address of the first node; node i listens on this port + i [default: 127.0.0.1:3000]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
@@ -44,6 +54,28 @@ pub struct Args {
     pub nats_prefix: Option<String>,
 }
 
+/// What to do instead of serving.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Drains a running server, and returns when that is done
+    ///
+    /// The server lets no new client in and closes its connections at the pace of its configuration, so that clients come
+    /// back elsewhere. It goes on running until it is told to stop.
+    Drain(DrainArgs),
+}
+
+/// Which server to drain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct DrainArgs {
+    /// Address of its metrics and probes [default: adminListen of the file, or 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<String>,
+
+    /// Its configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
 #[cfg(test)]
 mod tests {
     use chatcluster_chat_api::ServerConfig;
@@ -73,5 +105,23 @@ mod tests {
                 "{default}: {help}"
             );
         }
+        let mut command = Args::command();
+        let drain = command.find_subcommand_mut("drain").unwrap();
+        let help = drain.render_long_help().to_string();
+        let default = format!("or {}]", config.admin_listen);
+        assert!(help.contains(&default), "{default}: {help}");
+    }
+
+    #[test]
+    fn the_flags_of_serving_are_not_those_of_draining() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        let args = parse("chatcluster-server drain --admin 127.0.0.1:1 --config f").unwrap();
+        let drain = DrainArgs {
+            admin: Some("127.0.0.1:1".to_owned()),
+            config: Some("f".into()),
+        };
+        assert_eq!(args.command, Some(Command::Drain(drain)));
+        assert!(parse("chatcluster-server --nodes 2 drain").is_err());
+        assert!(parse("chatcluster-server drain --nodes 2").is_err());
     }
 }

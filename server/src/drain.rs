@@ -1,80 +1,181 @@
 //! Going away: settle, refuse newcomers, close connections at a pace so that clients come back elsewhere (semantics 23).
+//!
+//! A signal begins the drain, or `POST /drain` ([`http`](crate::http)); whoever comes second joins it. [`command`] is the
+//! other end of `POST /drain`.
+
+pub mod command;
 
 use std::time::Duration;
 
 use chatcluster_chat_api as api;
 use chatcluster_engineio::{CloseReason, Refusal};
+use chatcluster_socketio::SocketIo;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use crate::codes::Code;
-use crate::node::{Node, refusal};
+use crate::http::Flag;
+use crate::metrics::scrape::Sample;
+use crate::node::refusal;
 
 /// How often connections are closed: the pace is spread over ticks this long.
 const TICK: Duration = Duration::from_millis(50);
 /// What closing the last connections may take beyond the deadline, of all nodes together.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Drains all nodes; resolves when no session is left, or at the deadline. Clients are never told to stay away (`41`).
-pub async fn drain(nodes: &[Node], pace: &api::Drain) {
-    let begin = Instant::now();
-    let deadline = begin + pace.deadline;
-    tracing::info!(
-        sessions = sessions(nodes),
-        deadline_seconds = pace.deadline.as_secs(),
-        "draining"
-    );
-    // Whoever sends clients here learns late that this node is going: they are still served.
-    sleep_until((begin + pace.settle).min(deadline)).await;
-    for io in nodes.iter().filter_map(Node::io) {
-        io.engine().refuse_handshakes(going());
+type Servers = Box<dyn Fn() -> Vec<SocketIo> + Send + Sync>;
+
+/// The one drain of a process.
+pub struct Drain {
+    servers: Servers,
+    accepting: Flag,
+    step: watch::Sender<Step>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Serving,
+    Settling,
+    Closing,
+    Done,
+}
+
+/// What an operator is told about the drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// It has begun.
+    pub draining: bool,
+    /// Sessions that are open.
+    pub sessions: usize,
+    /// It has ended: nothing is left, or the deadline has passed.
+    pub done: bool,
+}
+
+impl Drain {
+    /// A drain that has not begun, of the servers that there are whenever it looks. `accepting` is taken back when it begins.
+    pub fn new(
+        servers: impl Fn() -> Vec<SocketIo> + Send + Sync + 'static,
+        accepting: Flag,
+    ) -> Self {
+        let (step, _) = watch::channel(Step::Serving);
+        Self {
+            servers: Box::new(servers),
+            accepting,
+            step,
+        }
     }
-    if timeout_at(deadline, close_paced(nodes, pace.rate))
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            sessions = sessions(nodes),
-            "the drain deadline has passed; the rest is closed at once"
+
+    /// Begins, unless it has begun: from now on this server is not ready. Who called [`Drain::begun`] does the rest.
+    pub fn begin(&self) {
+        self.accepting.set(false);
+        self.step.send_if_modified(|step| {
+            let begins = *step == Step::Serving;
+            if begins {
+                *step = Step::Settling;
+            }
+            begins
+        });
+    }
+
+    /// Resolves when it has begun.
+    pub async fn begun(&self) {
+        let mut step = self.step.subscribe();
+        let begun = step.wait_for(|step| *step != Step::Serving).await;
+        begun.expect("the sender is in self");
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> State {
+        let step = *self.step.borrow();
+        State {
+            draining: step != Step::Serving,
+            sessions: self.sessions(),
+            done: step == Step::Done,
+        }
+    }
+
+    /// What is left, by the step that has to close it.
+    pub fn samples(&self) -> Vec<Sample> {
+        let left = |step| match *self.step.borrow() {
+            current if current == step => self.sessions() as u64,
+            _ => 0,
+        };
+        let help =
+            "Connections that the drain has still to close, under the step that is under way";
+        vec![
+            Sample::gauge("drain_remaining", help, left(Step::Settling))
+                .labelled("step", "settle")
+                .and("close", left(Step::Closing)),
+        ]
+    }
+
+    /// Drains all nodes; resolves when no session is left, or at the deadline. Clients are never told to stay away (`41`).
+    pub async fn run(&self, pace: &api::Drain) {
+        self.begin();
+        let begin = Instant::now();
+        let deadline = begin + pace.deadline;
+        tracing::info!(
+            sessions = self.sessions(),
+            deadline_seconds = pace.deadline.as_secs(),
+            "draining"
         );
+        // Whoever sends clients here learns late that this node is going: they are still served.
+        sleep_until((begin + pace.settle).min(deadline)).await;
+        for server in (self.servers)() {
+            server.engine().refuse_handshakes(going());
+        }
+        self.step.send_replace(Step::Closing);
+        if timeout_at(deadline, self.close_paced(pace.rate))
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                sessions = self.sessions(),
+                "the drain deadline has passed; the rest is closed at once"
+            );
+        }
+        let end = Instant::now() + LAST;
+        for server in (self.servers)() {
+            server
+                .close(end.saturating_duration_since(Instant::now()))
+                .await;
+        }
+        self.step.send_replace(Step::Done);
+        tracing::info!(seconds = begin.elapsed().as_secs_f32(), "drained");
     }
-    let end = Instant::now() + LAST;
-    for io in nodes.iter().filter_map(Node::io) {
-        io.close(end.saturating_duration_since(Instant::now()))
-            .await;
+
+    fn sessions(&self) -> usize {
+        (self.servers)()
+            .iter()
+            .map(|server| server.engine().session_count())
+            .sum()
     }
-    tracing::info!(seconds = begin.elapsed().as_secs_f32(), "drained");
+
+    async fn close_paced(&self, per_second: u32) {
+        let per_tick = (f64::from(per_second) * TICK.as_secs_f64()).max(0.05);
+        let mut owed = 0.0;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reported = Instant::now();
+        while self.sessions() > 0 {
+            ticks.tick().await;
+            owed += per_tick;
+            let servers = (self.servers)();
+            let open = servers.iter().flat_map(|server| server.engine().sessions());
+            for session in open.take(owed as usize) {
+                session.close(CloseReason::ServerShuttingDown);
+                owed -= 1.0;
+            }
+            if reported.elapsed() > Duration::from_secs(1) {
+                reported = Instant::now();
+                tracing::info!(sessions = self.sessions(), "draining");
+            }
+        }
+    }
 }
 
 fn going() -> Refusal {
     refusal(Code::Draining)
-}
-
-fn sessions(nodes: &[Node]) -> usize {
-    nodes
-        .iter()
-        .filter_map(Node::io)
-        .map(|io| io.engine().session_count())
-        .sum()
-}
-
-async fn close_paced(nodes: &[Node], per_second: u32) {
-    let per_tick = (f64::from(per_second) * TICK.as_secs_f64()).max(0.05);
-    let mut owed = 0.0;
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut reported = Instant::now();
-    while sessions(nodes) > 0 {
-        ticks.tick().await;
-        owed += per_tick;
-        let servers = nodes.iter().filter_map(Node::io);
-        let open = servers.flat_map(|io| io.engine().sessions());
-        for session in open.take(owed as usize) {
-            session.close(CloseReason::ServerShuttingDown);
-            owed -= 1.0;
-        }
-        if reported.elapsed() > Duration::from_secs(1) {
-            reported = Instant::now();
-            tracing::info!(sessions = sessions(nodes), "draining");
-        }
-    }
 }

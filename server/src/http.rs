@@ -5,6 +5,7 @@
 
 mod assets;
 mod cors;
+mod drain;
 mod probes;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use chatcluster_chat_api::Cors;
 pub use assets::CLIENT_VERSION;
 pub use probes::{Flag, Readiness};
 
+use crate::drain::Drain;
 use crate::metrics::{self, Metrics};
 
 /// What clients may ask: the page, the client bundle, and whether the server lives.
@@ -22,8 +24,8 @@ pub fn public(readiness: &Arc<Readiness>, cors: Option<Cors>) -> Router {
     assets::router(cors).merge(probes::public(readiness))
 }
 
-/// What operators may ask: metrics, and why the server is not ready.
-pub fn admin(readiness: &Arc<Readiness>, metrics: &Arc<Metrics>) -> Router {
+/// What operators may ask: metrics, why the server is not ready, and that it drains.
+pub fn admin(readiness: &Arc<Readiness>, metrics: &Arc<Metrics>, drain: &Arc<Drain>) -> Router {
     let metrics = Arc::clone(metrics);
     let scrape = async move || {
         (
@@ -35,6 +37,7 @@ pub fn admin(readiness: &Arc<Readiness>, metrics: &Arc<Metrics>) -> Router {
     Router::new()
         .route("/metrics", get(scrape))
         .merge(probes::admin(readiness))
+        .merge(drain::admin(drain))
 }
 
 #[cfg(test)]
@@ -46,16 +49,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn metrics_are_on_the_admin_side_only() {
+    async fn metrics_and_drain_are_on_the_admin_side_only() {
         let readiness = Arc::new(Readiness::default());
-        let ask = async |router: Router| {
-            let request = Request::get("/metrics").body(Body::empty()).unwrap();
+        let ask = async |router: Router, path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
             router.oneshot(request).await.unwrap()
         };
-        let answer = ask(admin(&readiness, &Arc::new(Metrics::new()))).await;
+        let drain = Drain::new(Vec::new, readiness.flag("accepting", "draining"));
+        let router = admin(&readiness, &Arc::new(Metrics::new()), &Arc::new(drain));
+        assert_eq!(ask(router.clone(), "/drain").await.status(), 200);
+        let answer = ask(router, "/metrics").await;
         assert_eq!(answer.headers()["content-type"], metrics::CONTENT_TYPE);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert!(body.ends_with(b"# EOF\n"));
-        assert_eq!(ask(public(&readiness, None)).await.status(), 404);
+        for path in ["/metrics", "/drain"] {
+            assert_eq!(ask(public(&readiness, None), path).await.status(), 404);
+        }
     }
 }

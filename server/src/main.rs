@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use chatcluster_server::args::Args;
-use chatcluster_server::{app, settings, telemetry};
+use chatcluster_server::args::{Args, Command, DrainArgs};
+use chatcluster_server::{app, drain, settings, telemetry};
 use clap::Parser as _;
 
 #[global_allocator]
@@ -20,7 +20,21 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let config = settings::load(&Args::parse())?;
+    let args = Args::parse();
+    if let Some(Command::Drain(args)) = &args.command {
+        return drain(args);
+    }
+    let config = settings::load(&args)?;
     telemetry::start(config.log_level)?;
     app::run(&config)
+}
+
+fn drain(args: &DrainArgs) -> anyhow::Result<()> {
+    let address = settings::admin_address(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut out = std::io::stdout();
+    runtime.block_on(drain::command::drain(address, &mut out))?;
+    Ok(())
 }

@@ -1,10 +1,16 @@
 //! Defaults, then the file, then the flags: one validated [`Config`], or every problem at once.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use chatcluster_chat_api::{Config, Problem, Problems, ServerConfig};
 
-use crate::args::Args;
+use crate::args::{Args, DrainArgs};
+
+const ADDRESS: &str = "an address and port such as `127.0.0.1:3000`";
 
 /// The server cannot start with these settings.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +30,48 @@ pub enum Error {
 
 /// Reads the file, lays the flags over it, validates the whole.
 pub fn load(args: &Args) -> Result<Config, Error> {
-    let yaml = match &args.config {
-        None => String::new(),
-        Some(path) => std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
-            path: path.clone(),
-            source,
-        })?,
-    };
+    let yaml = read(args.config.as_deref())?;
     Ok(merge(&yaml, args)?)
+}
+
+/// Where a running server answers operators. Its file need not be valid as a whole: it is served with already.
+pub fn admin_address(args: &DrainArgs) -> Result<SocketAddr, Error> {
+    let mut raw = ServerConfig::parse(&read(args.config.as_deref())?)?;
+    let mut problems = Vec::new();
+    let field = match args.admin {
+        Some(_) => "--admin",
+        None => "adminListen",
+    };
+    let mut flag = Flags {
+        problems: &mut problems,
+    };
+    flag.set(field, field, &args.admin, &mut raw.admin_listen, ADDRESS);
+    let mut address = raw.admin_listen;
+    if address.port() == 0 {
+        let allowed = "the port that the server listens on";
+        problems.push(Problem::new(field, format!("`{address}`"), allowed));
+    }
+    // All addresses are one to listen on, and none to connect to.
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    if problems.is_empty() {
+        Ok(address)
+    } else {
+        Err(Problems(problems).into())
+    }
+}
+
+fn read(path: Option<&Path>) -> Result<String, Error> {
+    let Some(path) = path else {
+        return Ok(String::new());
+    };
+    std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn merge(yaml: &str, args: &Args) -> Result<Config, Problems> {
@@ -51,6 +91,7 @@ fn merge(yaml: &str, args: &Args) -> Result<Config, Problems> {
 fn apply(args: &Args, raw: &mut ServerConfig, problems: &mut Vec<Problem>) {
     // Named without `..`: a flag that nobody applies does not compile.
     let Args {
+        command: _,
         listen,
         admin_listen,
         nodes,
@@ -60,15 +101,14 @@ fn apply(args: &Args, raw: &mut ServerConfig, problems: &mut Vec<Problem>) {
         nats_url,
         nats_prefix,
     } = args;
-    let address = "an address and port such as `127.0.0.1:3000`";
     let mut flag = Flags { problems };
-    flag.set("listen", "--listen", listen, &mut raw.listen, address);
+    flag.set("listen", "--listen", listen, &mut raw.listen, ADDRESS);
     flag.set(
         "adminListen",
         "--admin-listen",
         admin_listen,
         &mut raw.admin_listen,
-        address,
+        ADDRESS,
     );
     flag.set(
         "nodes",
@@ -195,6 +235,39 @@ mod tests {
             assert_eq!(problems.len(), 1, "{problems:?}");
             assert_eq!(problems[0].path, path, "{problems:?}");
             assert!(!problems[0].found.contains("sesame"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_to_drain_is_found_by_flag_file_and_default() {
+        let found = |admin: Option<&str>, yaml: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), yaml).unwrap();
+            admin_address(&DrainArgs {
+                admin: admin.map(str::to_owned),
+                config: Some(file.path().to_owned()),
+            })
+            .map(|address| address.to_string())
+            .map_err(|error| error.to_string())
+        };
+        let file = "adminListen: 0.0.0.0:9999\n";
+        assert_eq!(found(None, ""), Ok("127.0.0.1:9090".to_owned()));
+        assert_eq!(found(None, file), Ok("127.0.0.1:9999".to_owned()));
+        assert_eq!(found(Some("10.0.0.1:1"), file), Ok("10.0.0.1:1".to_owned()));
+        assert_eq!(found(Some("[::]:1"), file), Ok("[::1]:1".to_owned()));
+        // Not served with, and no reason not to drain.
+        assert_eq!(
+            found(None, "limits: {eventsBurst: 0}\n"),
+            Ok("127.0.0.1:9090".to_owned())
+        );
+        for (admin, yaml, field) in [
+            (Some("9090"), "", "--admin: "),
+            (Some("127.0.0.1:0"), "", "--admin: "),
+            (None, "adminListen: 127.0.0.1:0\n", "adminListen: "),
+            (None, "adminListen: here\n", "adminListen: "),
+        ] {
+            let error = found(admin, yaml).unwrap_err();
+            assert!(error.contains(field), "{error}");
         }
     }
 

@@ -190,7 +190,7 @@ mod tests {
         let text = metrics.render();
         let mut names: Vec<&str> = text
             .lines()
-            .filter(|line| line.starts_with("# TYPE "))
+            .filter(|line| line.starts_with("# TYPE chatcluster_nats_"))
             .collect();
         let count = names.len();
         names.dedup();

@@ -310,6 +310,11 @@ export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {
   });
 }
 
+/** `chatcluster-server drain`, run against a chat server, or against whatever has that address. @param {string} adminUrl */
+export function drainCommand(adminUrl) {
+  return new Server(binary("server"), ["drain", "--admin", new URL(adminUrl).host], {});
+}
+
 /** @param {string[]} urls */
 async function allReady(urls) {
   for (const url of urls) {
