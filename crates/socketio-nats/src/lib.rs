@@ -28,6 +28,7 @@ mod read_model;
 mod requests;
 mod sessions;
 mod stream;
+mod sweeper;
 #[cfg(test)]
 mod testing;
 
