@@ -163,6 +163,15 @@ export class ChatCluster {
     return this.servers.map(({ url }) => url);
   }
 
+  /** Of the servers that were not ended. */
+  get livingUrls() {
+    return this.#living.map(({ url }) => url);
+  }
+
+  get #living() {
+    return this.servers.filter((chat) => !this.#ended.has(chat));
+  }
+
   /** A server more, with an empty data folder. @param {{awaits?: "readiness" | "life"}} [options] @returns {Promise<Chat>} */
   async add(options = {}) {
     const dataDir = join(this.#folder, String(this.#count++));
@@ -191,8 +200,7 @@ export class ChatCluster {
 
   /** Ends all in order. Throws if a server fell over, after everything has ended. */
   async stop() {
-    const living = this.servers.filter((chat) => !this.#ended.has(chat));
-    const ends = await Promise.allSettled(living.map((chat) => chat.stop()));
+    const ends = await Promise.allSettled(this.#living.map((chat) => chat.stop()));
     if (this.ownsNats) await this.nats.stop();
     remove(this.#folder);
     const failed = ends.find(({ status }) => status === "rejected");
