@@ -20,8 +20,9 @@ use crate::drain::drain;
 use crate::history::{self, History};
 use crate::http::{self, Flag, Readiness};
 use crate::limits::Connections;
+use crate::membership::Membership;
 use crate::metrics::{Metrics, sockets};
-use crate::node::{self, Node};
+use crate::node::{self, Entrance, Node, Place, socket_config};
 
 /// Runs the server until it is told to stop (SIGTERM, SIGINT).
 ///
@@ -46,7 +47,11 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
     announce(&nodes, config);
 
     runtime.block_on(async {
-        let is_terminal = signals.wait().await == Told::Interrupt;
+        let told = tokio::select! {
+            told = signals.wait() => told,
+            () = one_has_ended(&nodes) => return,
+        };
+        let is_terminal = told == Told::Interrupt;
         shared.accepting.set(false);
         let mut pace = config.drain.clone();
         if is_terminal {
@@ -60,19 +65,29 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
     });
     nodes.iter().for_each(Node::stop);
     // All at once, and beside the probes, which are answered to the end.
-    let ended = tokio::task::spawn_blocking(|| nodes.into_iter().for_each(Node::join));
-    if runtime.block_on(ended).is_err() {
-        tracing::error!("waiting for the nodes panicked");
-    }
+    let ended = tokio::task::spawn_blocking(|| -> anyhow::Result<()> {
+        let ended: Vec<_> = nodes.into_iter().map(Node::join).collect();
+        ended.into_iter().collect()
+    });
+    let ended = runtime.block_on(ended);
     // Last: whatever the nodes had taken for storing is committed.
     shared.history.close();
     tracing::info!("stopped");
-    Ok(())
+    ended.context("wait for the nodes")?
+}
+
+/// A node ends by itself only when it cannot serve.
+async fn one_has_ended(nodes: &[Node]) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    while !nodes.iter().any(Node::has_ended) {
+        ticks.tick().await;
+    }
 }
 
 /// What the nodes of the process have in common.
 struct Shared {
     history: Arc<History>,
+    membership: Option<Arc<Membership>>,
     authenticator: Arc<Authenticator>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
@@ -82,13 +97,7 @@ struct Shared {
 
 impl Shared {
     fn open(config: &api::Config) -> anyhow::Result<Self> {
-        let options = history::Options {
-            retention: config.history.retention,
-            // The log begins here, and tells so.
-            taken_positions: position_by_clock(),
-            ..history::Options::new(&config.data_dir)
-        };
-        let history = History::open(&options)
+        let history = History::open(&history_options(config))
             .with_context(|| format!("open the history in {}", config.data_dir.display()))?;
         let readiness = Arc::new(Readiness::default());
         let accepting = readiness.flag("accepting", "the server is starting or draining");
@@ -98,9 +107,14 @@ impl Shared {
             let fails = || "the history cannot be written".to_owned();
             writing.is_writing().then_some(()).ok_or_else(fails)
         });
+        let membership = membership(config, &history)?;
+        if let Some(membership) = membership.clone() {
+            readiness.add("nats", move || membership.check());
+        }
         let limits = &config.limits;
         Ok(Self {
             history,
+            membership,
             authenticator: Arc::new(Authenticator::load(&config.auth)?),
             metrics: Arc::new(Metrics::new()),
             readiness,
@@ -124,11 +138,22 @@ impl Shared {
                 history: self.history.clone(),
                 authenticator: self.authenticator.clone(),
                 metrics: self.metrics.clone(),
+                membership: self.membership.clone(),
+            };
+            let (name, place) = match &self.membership {
+                Some(membership) => (
+                    membership.node().as_str().to_owned(),
+                    Place::OnNats(membership.clone()),
+                ),
+                None => {
+                    let place = Place::Here(cluster.node(NodeId::new(&name)));
+                    (name, place)
+                }
             };
             let parts = node::Parts {
                 index,
                 listener,
-                cluster: cluster.node(NodeId::new(&name)),
+                place,
                 chat: Chat::new(name, parts, config),
                 routes: http::public(&self.readiness, config.cors.clone()),
                 connections: self.connections.clone(),
@@ -143,18 +168,49 @@ impl Shared {
     /// Shows the socket layers' counts to Prometheus.
     fn export(&self, nodes: &[Node]) {
         self.metrics.add_history(self.history.measures());
-        let servers: Vec<_> = nodes.iter().map(|node| node.io.clone()).collect();
+        let entrances: Vec<_> = nodes.iter().map(Node::entrance).collect();
         self.metrics.add_samples(move || {
+            let servers: Vec<_> = entrances.iter().filter_map(Entrance::io).collect();
             let engines: Vec<_> = servers.iter().map(|io| io.engine().counters()).collect();
-            let layers: Vec<_> = servers
-                .iter()
-                .map(chatcluster_socketio::SocketIo::counters)
-                .collect();
+            let layers: Vec<_> = servers.iter().map(|io| io.counters()).collect();
             let mut samples = sockets::engine_samples(&engines);
             samples.extend(sockets::socket_samples(&layers));
             samples
         });
     }
+}
+
+/// Alone, the history is where messages are stored; in a cluster, this server's copy of what its log stores.
+fn history_options(config: &api::Config) -> history::Options {
+    match &config.nats {
+        Some(nats) => history::Options::read_model(&config.data_dir, &nats.prefix),
+        None => history::Options {
+            retention: config.history.retention,
+            // The log begins here, and tells so.
+            taken_positions: position_by_clock(),
+            ..history::Options::new(&config.data_dir)
+        },
+    }
+}
+
+fn membership(
+    config: &api::Config,
+    history: &Arc<History>,
+) -> anyhow::Result<Option<Arc<Membership>>> {
+    let Some(nats) = &config.nats else {
+        return Ok(None);
+    };
+    let sockets = socket_config(config);
+    let span = sockets.recovery.as_ref();
+    let span = span.map_or(Duration::ZERO, |recovery| sockets.span(recovery));
+    let window = config.recovery.as_ref().map(|recovery| recovery.window);
+    let membership = Membership::new(
+        nats,
+        config.history.retention,
+        (span, window),
+        history.clone(),
+    )?;
+    Ok(Some(Arc::new(membership)))
 }
 
 /// Node `i` listens on the port + `i`; the port 0 lets the system choose each.

@@ -33,6 +33,15 @@ pub struct Args {
     /// Least severe level that is logged: error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
+
+    /// Address of a NATS server, such as nats://127.0.0.1:4222; servers that share NATS and the prefix are one cluster.
+    /// May be given several times, or with commas [default: none]
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub nats_url: Vec<String>,
+
+    /// What the cluster's names on NATS begin with [default: chatcluster]
+    #[arg(long, value_name = "PREFIX")]
+    pub nats_prefix: Option<String>,
 }
 
 #[cfg(test)]
@@ -57,6 +66,7 @@ mod tests {
             "1".to_owned(),
             config.data_dir.display().to_string(),
             config.log_level.as_str().to_owned(),
+            config.nats.prefix,
         ] {
             assert!(
                 help.contains(&format!("[default: {default}]")),

@@ -23,6 +23,7 @@ use crate::auth::Authenticator;
 use crate::codes::Code;
 use crate::history::History;
 use crate::limits::EventRate;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 
 /// The chat on one node. Cheap to clone.
@@ -37,6 +38,7 @@ struct Inner {
     limits: api::Limits,
     replay: api::History,
     metrics: Arc<Metrics>,
+    membership: Option<Arc<Membership>>,
 }
 
 /// What the nodes of a process share.
@@ -48,6 +50,8 @@ pub struct Parts {
     pub authenticator: Arc<Authenticator>,
     /// Events and refusals are counted here.
     pub metrics: Arc<Metrics>,
+    /// The place in a cluster on NATS, if the chat is not alone.
+    pub membership: Option<Arc<Membership>>,
 }
 
 impl Chat {
@@ -62,6 +66,7 @@ impl Chat {
             limits: config.limits.clone(),
             replay: config.history.clone(),
             metrics: parts.metrics,
+            membership: parts.membership,
         }))
     }
 
@@ -88,9 +93,19 @@ impl Chat {
         self.0.metrics.count_refusal(code);
     }
 
+    /// Whether this node has read everything that was said: before that, what is old would be delivered as new.
+    pub(crate) fn is_up_to_date(&self) -> bool {
+        let membership = self.0.membership.as_ref();
+        membership.is_none_or(|membership| membership.is_up_to_date())
+    }
+
     /// A position that clients may be told: no restart gives out one up to it again, even if the clock was set back
     /// meanwhile. No message lies between it and the one given, which this node has reached.
     fn tellable(&self, reached: u64) -> u64 {
+        if self.0.membership.is_some() {
+            // The log gives positions out, and has this one.
+            return reached;
+        }
         reached.min(self.0.history.last_position())
     }
 }

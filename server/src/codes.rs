@@ -17,6 +17,8 @@ pub enum Code {
     TooManyEvents = 102,
     /// The server is about to end.
     Draining = 103,
+    /// The server has not read the cluster's log yet.
+    Starting = 104,
     /// Arguments of the wrong number or type.
     WrongShape = 200,
     /// Content empty or too long.
@@ -49,11 +51,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::StoreBusy,
         Self::StoreFailed,
         Self::TooManyEvents,
         Self::Draining,
+        Self::Starting,
         Self::WrongShape,
         Self::ContentLength,
         Self::ClientOffset,
@@ -87,6 +90,7 @@ impl Code {
             Self::StoreFailed => "the message store failed; nothing was stored",
             Self::TooManyEvents => "too many events per second from this socket",
             Self::Draining => "the server is draining",
+            Self::Starting => "the server is starting",
             Self::WrongShape => "the arguments do not have the event's shape",
             Self::ContentLength => "content is empty or longer than the limit",
             Self::ClientOffset => "clientOffset is empty or longer than 128 characters",
@@ -108,7 +112,9 @@ impl Code {
     pub const fn http_status(self) -> http::StatusCode {
         match self {
             Self::TooManyFromAddress => http::StatusCode::TOO_MANY_REQUESTS,
-            Self::TooManyConnections | Self::Draining => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyConnections | Self::Draining | Self::Starting => {
+                http::StatusCode::SERVICE_UNAVAILABLE
+            }
             _ => http::StatusCode::FORBIDDEN,
         }
     }

@@ -25,8 +25,8 @@ pub async fn drain(nodes: &[Node], pace: &api::Drain) {
     );
     // Whoever sends clients here learns late that this node is going: they are still served.
     sleep_until((begin + pace.settle).min(deadline)).await;
-    for node in nodes {
-        node.io.engine().refuse_handshakes(going());
+    for io in nodes.iter().filter_map(Node::io) {
+        io.engine().refuse_handshakes(going());
     }
     if timeout_at(deadline, close_paced(nodes, pace.rate))
         .await
@@ -38,9 +38,8 @@ pub async fn drain(nodes: &[Node], pace: &api::Drain) {
         );
     }
     let end = Instant::now() + LAST;
-    for node in nodes {
-        node.io
-            .close(end.saturating_duration_since(Instant::now()))
+    for io in nodes.iter().filter_map(Node::io) {
+        io.close(end.saturating_duration_since(Instant::now()))
             .await;
     }
     tracing::info!(seconds = begin.elapsed().as_secs_f32(), "drained");
@@ -53,7 +52,8 @@ fn going() -> Refusal {
 fn sessions(nodes: &[Node]) -> usize {
     nodes
         .iter()
-        .map(|node| node.io.engine().session_count())
+        .filter_map(Node::io)
+        .map(|io| io.engine().session_count())
         .sum()
 }
 
@@ -66,7 +66,8 @@ async fn close_paced(nodes: &[Node], per_second: u32) {
     while sessions(nodes) > 0 {
         ticks.tick().await;
         owed += per_tick;
-        let open = nodes.iter().flat_map(|node| node.io.engine().sessions());
+        let servers = nodes.iter().filter_map(Node::io);
+        let open = servers.flat_map(|io| io.engine().sessions());
         for session in open.take(owed as usize) {
             session.close(CloseReason::ServerShuttingDown);
             owed -= 1.0;

@@ -9,7 +9,9 @@ mod measures;
 mod message;
 mod pages;
 mod queue;
+mod read_model;
 mod readers;
+mod rows;
 mod schema;
 mod writer;
 
@@ -33,6 +35,10 @@ use writer::Writer;
 pub struct Options {
     /// Folder of the database and its lock, made if absent.
     pub data_dir: PathBuf,
+    /// Name of the database in the folder.
+    pub file: String,
+    /// What the messages are to it.
+    pub role: Role,
     /// Age at which messages are deleted; `None` keeps them.
     pub retention: Option<Duration>,
     /// Time between two looks for old messages.
@@ -51,11 +57,24 @@ pub struct Options {
     pub max_bytes: Option<u64>,
 }
 
+/// What a history is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It is where messages are stored: what it cannot store has not been said.
+    #[default]
+    Store,
+    /// It is this node's copy of what a log stores (semantics 12): what it could not store it is given again, and stores
+    /// nothing above it before. It keeps what the log keeps.
+    ReadModel,
+}
+
 impl Options {
     /// The usual bounds, for a history in `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            file: schema::FILE.to_owned(),
+            role: Role::Store,
             retention: None,
             trim_every: Duration::from_secs(60),
             durability: Durability::default(),
@@ -64,6 +83,16 @@ impl Options {
             read_deadline: Duration::from_secs(5),
             taken_positions: 0,
             max_bytes: None,
+        }
+    }
+
+    /// The usual bounds, for the copy of the log of the cluster with this prefix. The log makes it durable.
+    pub fn read_model(data_dir: impl Into<PathBuf>, prefix: &str) -> Self {
+        Self {
+            file: format!("{prefix}.nats.db"),
+            role: Role::ReadModel,
+            durability: Durability::Normal,
+            ..Self::new(data_dir)
         }
     }
 }
@@ -83,11 +112,11 @@ impl History {
     /// Opens or makes the database, and starts its threads. Blocks while SQLite recovers a log.
     pub fn open(options: &Options) -> Result<Self, OpenError> {
         let lock = schema::lock(&options.data_dir)?;
-        let path = options.data_dir.join(schema::FILE);
-        let (connection, last_position) = schema::open_writer(&path, options)?;
+        let path = options.data_dir.join(&options.file);
+        let (connection, state) = schema::open_writer(&path, options)?;
         let measures = Measures::default();
         let (readers, mut threads) = Readers::start(&path, options.read_deadline)?;
-        let (writer, thread) = Writer::start(connection, last_position, options, measures.clone())?;
+        let (writer, thread) = Writer::start(connection, state, options, measures.clone())?;
         threads.push(thread);
         Ok(Self {
             writer,
@@ -103,7 +132,7 @@ impl History {
         &self.measures
     }
 
-    /// Whether the writer still takes records; if not, the server is not ready.
+    /// Whether the writer takes records, and as a read model stores them; if not, the server is not ready.
     pub fn is_writing(&self) -> bool {
         self.writer.is_open()
     }

@@ -12,6 +12,7 @@ mod files;
 pub mod history;
 pub mod http;
 pub mod limits;
+pub mod membership;
 pub mod metrics;
 pub mod node;
 pub mod settings;

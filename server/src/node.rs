@@ -5,10 +5,14 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use axum::{Json, Router};
 use chatcluster_chat_api as api;
 use chatcluster_engineio::{Refusal, RemoteAddr, serve};
 use chatcluster_socketio::adapter::Cluster;
@@ -16,10 +20,12 @@ use chatcluster_socketio::{Config, Recovery, SocketIo, engineio};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tower::Service as _;
 
 use crate::chat::Chat;
 use crate::codes::Code;
 use crate::limits::Connections;
+use crate::membership::Membership;
 
 /// How long a client that was refused for want of room should wait.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
@@ -28,12 +34,36 @@ const SPARE_CONNECTIONS: usize = 1024;
 
 /// A node that serves.
 pub struct Node {
-    /// Its Socket.IO server.
-    pub io: SocketIo,
     /// Where it listens.
     pub address: SocketAddr,
+    entrance: Entrance,
     stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+/// How a node comes to its cluster.
+pub enum Place {
+    /// Among the nodes of this process.
+    Here(Arc<dyn Cluster>),
+    /// On NATS, which may take a while: until then clients are told to come back.
+    OnNats(Arc<Membership>),
+}
+
+/// A node's Socket.IO server, once it lets clients in.
+#[derive(Clone, Default)]
+pub struct Entrance(Arc<OnceLock<SocketIo>>);
+
+impl Entrance {
+    /// The server, if clients are let in.
+    #[must_use]
+    pub fn io(&self) -> Option<&SocketIo> {
+        self.0.get()
+    }
+
+    fn open(&self, io: SocketIo) {
+        // A node joins once.
+        let _is_open = self.0.set(io);
+    }
 }
 
 /// What a node is made of.
@@ -44,8 +74,8 @@ pub struct Parts {
     pub listener: std::net::TcpListener,
     /// The chat on this node.
     pub chat: Chat,
-    /// The cluster as this node sees it.
-    pub cluster: Arc<dyn Cluster>,
+    /// How it comes to its cluster.
+    pub place: Place,
     /// The page and the probes.
     pub routes: Router,
     /// Connections of all nodes.
@@ -62,27 +92,62 @@ impl Node {
     pub fn start(parts: Parts, config: &api::Config) -> anyhow::Result<Self> {
         let runtime = runtime(&parts)?;
         let address = parts.listener.local_addr()?;
-        let (listener, io) = {
-            let _inside = runtime.enter();
-            parts.listener.set_nonblocking(true)?;
-            (
-                TcpListener::from_std(parts.listener)?,
-                socket_io(&parts.chat, parts.cluster, &parts.connections, config)?,
-            )
-        };
-        parts.chat.install(&io);
+        parts.listener.set_nonblocking(true)?;
         let (stop, stopped) = watch::channel(false);
-        let routes = with_sockets(parts.routes, &io);
-        let serving = serve_until(listener, routes, http_connections(config), stopped);
+        let entrance = Entrance::default();
+        let door = Door {
+            chat: parts.chat,
+            connections: parts.connections,
+            config: config.clone(),
+            entrance: entrance.clone(),
+        };
+        let inside = runtime.enter();
+        let listener = TcpListener::from_std(parts.listener)?;
+        let routes = with_sockets(parts.routes, entrance.clone());
+        let serving = serve_until(listener, routes, http_connections(config), stopped.clone());
+        let membership = match parts.place {
+            Place::Here(cluster) => {
+                entrance.open(door.build(cluster)?);
+                None
+            }
+            Place::OnNats(membership) => Some(membership),
+        };
+        drop(inside);
         let thread = std::thread::Builder::new()
             .name(format!("node-{}", parts.index))
-            .spawn(move || runtime.block_on(serving))?;
+            .spawn(move || match membership {
+                None => {
+                    runtime.block_on(serving);
+                    Ok(())
+                }
+                Some(membership) => {
+                    runtime.block_on(serve_member(membership, door, serving, stopped))
+                }
+            })?;
         Ok(Self {
-            io,
             address,
+            entrance,
             stop,
             thread,
         })
+    }
+
+    /// Its Socket.IO server; `None` until clients are let in.
+    #[must_use]
+    pub fn io(&self) -> Option<&SocketIo> {
+        self.entrance.io()
+    }
+
+    /// The same, for those who come back to it.
+    #[must_use]
+    pub fn entrance(&self) -> Entrance {
+        self.entrance.clone()
+    }
+
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Stops accepting connections; sessions must have been closed before.
@@ -91,11 +156,57 @@ impl Node {
     }
 
     /// Waits for the node's threads. Blocks.
-    pub fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("a node's thread panicked");
-        }
+    ///
+    /// # Errors
+    /// Why it ended by itself.
+    pub fn join(self) -> anyhow::Result<()> {
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(anyhow::anyhow!("a node's thread panicked")))
     }
+}
+
+/// Serves while the cluster is joined, and leaves it last.
+async fn serve_member(
+    membership: Arc<Membership>,
+    door: Door,
+    serving: impl Future<Output = ()>,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let joining = async {
+        let cluster = membership.join().await?;
+        let io = door.build(Arc::new(cluster.clone()))?;
+        for namespace in io.namespaces() {
+            namespace.opened().await;
+        }
+        membership.report_progress(&cluster).await;
+        door.entrance.open(io);
+        membership.serve();
+        // Clients are served by now; there is nothing more to do here.
+        stopped.wait_for(|stop| *stop).await.map(drop).ok();
+        anyhow::Ok(())
+    };
+    tokio::pin!(serving);
+    let outcome = tokio::select! {
+        () = &mut serving => Ok(()),
+        joined = joining => match joined {
+            Ok(()) => {
+                serving.await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+    };
+    membership.leave().await;
+    outcome
+}
+
+/// What makes a node's Socket.IO server, once there is a cluster.
+struct Door {
+    chat: Chat,
+    connections: Connections,
+    config: api::Config,
+    entrance: Entrance,
 }
 
 fn runtime(parts: &Parts) -> std::io::Result<Runtime> {
@@ -111,32 +222,34 @@ fn runtime(parts: &Parts) -> std::io::Result<Runtime> {
         .build()
 }
 
-fn socket_io(
-    chat: &Chat,
-    cluster: Arc<dyn Cluster>,
-    connections: &Connections,
-    config: &api::Config,
-) -> anyhow::Result<SocketIo> {
-    let (door, counter) = (connections.clone(), connections.clone());
-    let refusing = chat.clone();
-    let io = SocketIo::builder()
-        .config(socket_config(config))
-        .cluster(cluster)
-        .with_state(chat.clone())
-        .admit(
-            move |handshake| match door.admit(handshake.remote_addr().ip()) {
-                Ok(_looked) => Ok(()),
-                Err(code) => {
+impl Door {
+    /// Must be called inside the node's runtime.
+    fn build(&self, cluster: Arc<dyn Cluster>) -> anyhow::Result<SocketIo> {
+        let (door, counter) = (self.connections.clone(), self.connections.clone());
+        let refusing = self.chat.clone();
+        let io = SocketIo::builder()
+            .config(socket_config(&self.config))
+            .cluster(cluster)
+            .with_state(self.chat.clone())
+            .admit(move |handshake| {
+                let admitted = if refusing.is_up_to_date() {
+                    door.admit(handshake.remote_addr().ip()).map(drop)
+                } else {
+                    Err(Code::Starting)
+                };
+                admitted.map_err(|code| {
                     refusing.count_refusal(code);
-                    Err(refusal(code))
-                }
-            },
-        )
-        .track(move |handshake| {
-            Box::new(counter.admit(handshake.remote_addr().ip()).ok()) as Box<dyn Any + Send + Sync>
-        })
-        .build()?;
-    Ok(io)
+                    refusal(code)
+                })
+            })
+            .track(move |handshake| {
+                Box::new(counter.admit(handshake.remote_addr().ip()).ok())
+                    as Box<dyn Any + Send + Sync>
+            })
+            .build()?;
+        self.chat.install(&io);
+        Ok(io)
+    }
 }
 
 /// A handshake that is refused with one of the protocol's codes.
@@ -145,7 +258,9 @@ pub fn refusal(code: Code) -> Refusal {
     Refusal::with_status(code.http_status(), code.message()).retry_after(RETRY_AFTER)
 }
 
-fn socket_config(config: &api::Config) -> Config {
+/// The socket layer's settings.
+#[must_use]
+pub fn socket_config(config: &api::Config) -> Config {
     let engine = &config.engine;
     let cors = config.cors.as_ref().map(|cors| engineio::Cors {
         origins: match &cors.origins {
@@ -184,10 +299,25 @@ fn socket_config(config: &api::Config) -> Config {
 }
 
 /// The transport's path beside the page's; the client bundle lies under the same path, as exact routes.
-fn with_sockets(routes: Router, io: &SocketIo) -> Router {
+fn with_sockets(routes: Router, entrance: Entrance) -> Router {
+    let handle = async move |request: Request| match entrance.io() {
+        Some(io) => match io.service().call(request).await {
+            Ok(answer) => answer.into_response(),
+            Err(never) => match never {},
+        },
+        None => not_yet(),
+    };
     routes
-        .route_service("/socket.io/", io.service())
-        .route_service("/socket.io", io.service())
+        .route("/socket.io/", any(handle.clone()))
+        .route("/socket.io", any(handle))
+}
+
+/// What clients are told until the cluster is joined, in the words of a refused handshake.
+fn not_yet() -> Response {
+    let refusal = refusal(Code::Starting);
+    let headers: HeaderMap = refusal.headers.into_iter().collect();
+    let body = serde_json::json!({ "code": 4, "message": refusal.message });
+    (refusal.status, headers, Json(body)).into_response()
 }
 
 /// The most connections of a node that are no WebSocket. A long-polling client has a GET waiting and a POST under way.

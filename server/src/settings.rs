@@ -57,6 +57,8 @@ fn apply(args: &Args, raw: &mut ServerConfig, problems: &mut Vec<Problem>) {
         data_dir,
         config: _,
         log,
+        nats_url,
+        nats_prefix,
     } = args;
     let address = "an address and port such as `127.0.0.1:3000`";
     let mut flag = Flags { problems };
@@ -79,6 +81,14 @@ fn apply(args: &Args, raw: &mut ServerConfig, problems: &mut Vec<Problem>) {
     flag.set("logLevel", "--log", log, &mut raw.log_level, levels);
     if let Some(data_dir) = data_dir {
         raw.data_dir.clone_from(data_dir);
+    }
+    if !nats_url.is_empty() {
+        problems.retain(|problem| problem.path != "nats.urls");
+        raw.nats.urls.clone_from(nats_url);
+    }
+    if let Some(prefix) = nats_prefix {
+        problems.retain(|problem| problem.path != "nats.prefix");
+        raw.nats.prefix.clone_from(prefix);
     }
 }
 
@@ -152,6 +162,40 @@ mod tests {
             ],
             "{problems:#?}"
         );
+    }
+
+    #[test]
+    fn nats_is_one_flag_away() {
+        let flags = [
+            "--nats-url",
+            "nats://a,nats://b",
+            "--nats-url",
+            "nats://c:4223",
+            "--nats-prefix",
+            "team",
+        ];
+        // The flag replaces the file's list whole, and what is wrong with it.
+        let yaml = "nats: {urls: [{}, 'ws://z'], prefix: 'from file', replicas: 3}\n";
+        let nats = merge(yaml, &args(&flags)).unwrap().nats.unwrap();
+        assert_eq!(nats.urls, ["nats://a", "nats://b", "nats://c:4223"]);
+        assert_eq!(nats.prefix, "team");
+        assert_eq!(nats.replicas, 3);
+        assert_eq!(merge("", &args(&[])).unwrap().nats, None);
+    }
+
+    #[test]
+    fn flags_of_nats_obey_the_rules_of_its_fields() {
+        for (flags, path) in [
+            (["--nats-url", ""].as_slice(), "nats.urls"),
+            (&["--nats-url", "nats://joe:sesame@a"], "nats.urls"),
+            (&["--nats-prefix", "team"], "nats.prefix"),
+            (&["--nats-url", "nats://a", "--nodes", "2"], "nodes"),
+        ] {
+            let problems = merge("", &args(flags)).unwrap_err().0;
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert_eq!(problems[0].path, path, "{problems:?}");
+            assert!(!problems[0].found.contains("sesame"), "{problems:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{JwtAlgorithm, LogLevel, Nodes};
+use crate::{JwtAlgorithm, LogLevel, Nats, Nodes};
 
 /// A configuration that passed [`ServerConfig::validate`](crate::ServerConfig::validate).
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,8 @@ pub struct Config {
     pub limits: Limits,
     /// How the server ends.
     pub drain: Drain,
+    /// The NATS cluster that servers share, if any; then `nodes` is 1.
+    pub nats: Option<Nats>,
 }
 
 /// Connections: heartbeats, sizes, transports.

@@ -8,6 +8,7 @@
 mod config;
 mod duration;
 mod log_level;
+mod nats;
 mod nodes;
 mod problem;
 mod read;
@@ -17,6 +18,7 @@ mod validate;
 pub use config::{Auth, Config, Cors, Drain, Engine, History, Jwt, Limits, Origins, Recovery};
 pub use duration::{DurationText, ParseDurationError};
 pub use log_level::{LogLevel, ParseLogLevelError};
+pub use nats::{Nats, NatsCredentials, NatsSection, NatsStorage, NatsTls, NatsTlsSection};
 pub use nodes::{MAX_NODES, Nodes, ParseNodesError};
 pub use problem::{Problem, Problems};
 pub use server_config::{

@@ -7,7 +7,7 @@
 use serde_path_to_error::{Path, Segment};
 use serde_yaml::Value;
 
-use crate::{Problem, Problems, ServerConfig};
+use crate::{Problem, Problems, ServerConfig, nats::NOT_SHOWN};
 
 /// More problems than anyone reads; also the bound of the loop below.
 const MAX_PROBLEMS: usize = 100;
@@ -121,6 +121,7 @@ fn found(value: &Value) -> String {
         Value::Null => "nothing".to_owned(),
         Value::Bool(value) => format!("`{value}`"),
         Value::Number(value) => format!("`{value}`"),
+        Value::String(value) if value.contains('@') => NOT_SHOWN.to_owned(),
         Value::String(value) => format!("`{}`", value.escape_debug()),
         Value::Sequence(_) => "a list".to_owned(),
         Value::Mapping(_) => "a group of fields".to_owned(),
@@ -251,6 +252,22 @@ mod tests {
             ..Default::default()
         });
         config.drain.settle = "1500ms".parse().unwrap();
+        config.nats = crate::NatsSection {
+            urls: vec!["tls://nats.example.com:4222".to_owned()],
+            prefix: "team.chat".to_owned(),
+            replicas: 3,
+            storage: crate::NatsStorage::Memory,
+            retention_bytes: 1 << 30,
+            user: Some("chat".to_owned()),
+            password_file: Some("/run/secrets/password".into()),
+            token_file: Some("/run/secrets/token".into()),
+            credentials_file: Some("/run/secrets/chat.creds".into()),
+            tls: crate::NatsTlsSection {
+                ca_file: Some("/run/secrets/ca.pem".into()),
+                cert_file: Some("/run/secrets/cert.pem".into()),
+                key_file: Some("/run/secrets/key.pem".into()),
+            },
+        };
         let written = serde_yaml::to_string(&config).unwrap();
         assert_eq!(ServerConfig::parse(&written), Ok(config));
     }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DurationText, LogLevel, Nodes};
+use crate::{DurationText, LogLevel, NatsSection, Nodes};
 
 /// The server's configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub limits: LimitsSection,
     /// How the server ends.
     pub drain: DrainSection,
+    /// The NATS cluster that servers share.
+    pub nats: NatsSection,
 }
 
 impl Default for ServerConfig {
@@ -54,6 +56,7 @@ impl Default for ServerConfig {
             history: HistorySection::default(),
             limits: LimitsSection::default(),
             drain: DrainSection::default(),
+            nats: NatsSection::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use crate::{
     Auth, AuthSection, AuthType, Config, Cors, CorsSection, Drain, DurationText, Engine, History,
-    Jwt, Limits, Nodes, Origins, Problem, Problems, Recovery, ServerConfig, Transport,
+    Jwt, Limits, Nodes, Origins, Problem, Problems, Recovery, ServerConfig, Transport, nats::nats,
 };
 
 /// Slack of the span that the log must keep (`semantics.md` rule 6).
@@ -29,6 +29,7 @@ impl ServerConfig {
             history: history(self, &mut check),
             limits: limits(self, &mut check),
             drain: drain(self, &mut check),
+            nats: nats(self, &mut check),
         };
         listeners(self, &mut check);
         if check.problems.is_empty() {
@@ -41,14 +42,19 @@ impl ServerConfig {
 
 /// Collects problems while values pass through it.
 #[derive(Default)]
-struct Check {
+pub(crate) struct Check {
     problems: Vec<Problem>,
 }
 
 impl Check {
-    fn problem(&mut self, path: &str, found: impl Display, allowed: impl Into<String>) {
-        self.problems
-            .push(Problem::new(path, format!("`{found}`"), allowed));
+    /// A wrong value.
+    pub(crate) fn problem(&mut self, path: &str, found: impl Display, allowed: impl Into<String>) {
+        self.push(path, &format!("`{found}`"), allowed);
+    }
+
+    /// Something wrong that is described instead of shown.
+    pub(crate) fn push(&mut self, path: &str, found: &str, allowed: impl Into<String>) {
+        self.problems.push(Problem::new(path, found, allowed));
     }
 
     fn number(&mut self, path: &str, value: u64, range: RangeInclusive<u64>) -> u64 {

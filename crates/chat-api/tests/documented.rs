@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chatcluster_chat_api::{JwtSection, ServerConfig};
+use chatcluster_chat_api::{JwtSection, NatsSection, NatsTlsSection, ServerConfig};
 use serde_yaml::Value;
 
 /// Every field that can be written, with its default as it is written.
@@ -14,6 +14,18 @@ fn fields() -> BTreeMap<String, String> {
         audience: Some(String::new()),
         ..JwtSection::default()
     });
+    config.nats = NatsSection {
+        user: Some(String::new()),
+        password_file: Some("".into()),
+        token_file: Some("".into()),
+        credentials_file: Some("".into()),
+        tls: NatsTlsSection {
+            ca_file: Some("".into()),
+            cert_file: Some("".into()),
+            key_file: Some("".into()),
+        },
+        ..config.nats
+    };
     let tree = serde_yaml::to_value(&config).expect("a configuration can be written");
     let mut fields = BTreeMap::new();
     collect("", &tree, &mut fields);

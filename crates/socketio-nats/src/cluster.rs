@@ -8,7 +8,6 @@ use async_nats::Client;
 use async_nats::jetstream::ContextBuilder;
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
-use chatcluster_socketio::log::Store;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
@@ -22,8 +21,9 @@ use crate::follower::{self, Follower, Source};
 use crate::names::{BadPrefix, Names};
 use crate::options::Options;
 use crate::peers::{JoinError, Peers};
-use crate::pipeline::{Item, Pipeline, QUEUE};
+use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
 use crate::publisher::Publisher;
+use crate::read_model::{ReadModel, ResetError};
 use crate::sessions::{BucketError, KvSessions, ensure_bucket};
 use crate::stream::{self, StreamError};
 
@@ -51,9 +51,25 @@ pub enum Error {
     /// The log cannot be read.
     #[error("read the log")]
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The rows of an earlier log are in the way.
+    #[error("open the read model")]
+    ReadModel(#[from] ResetError),
     /// The other nodes cannot be met.
     #[error("meet the other nodes")]
     Peers(#[from] JoinError),
+}
+
+impl Error {
+    /// Whether another attempt would fail as well: the settings are wrong, or not those of the cluster that is there.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Prefix(_) | Self::Connect(ConnectionError::ReadCredentials { .. }) => true,
+            Self::Log(error) => matches!(error, StreamError::OtherSetting { .. }),
+            Self::Sessions(error) => matches!(error, BucketError::Differs { .. }),
+            _ => false,
+        }
+    }
 }
 
 /// One node of a cluster on NATS. Cheap to clone.
@@ -76,9 +92,6 @@ pub(crate) struct Shared {
     pub(crate) broker: Broker,
     pub(crate) counters: Arc<Counters>,
     health: watch::Receiver<Option<String>>,
-    /// Where the log ended when the node joined.
-    end: u64,
-    begin: u64,
     /// Started with the first namespace.
     engine: Mutex<Option<Engine>>,
     tasks: Mutex<JoinSet<()>>,
@@ -91,15 +104,15 @@ struct Engine {
 }
 
 impl NatsCluster {
-    /// Joins: connects, makes what is missing of stream and buckets, finds out where to read from. `stores` are the read
-    /// models by namespace: a record is given to its namespace's, in the log's order.
+    /// Joins: connects, makes what is missing of stream and buckets, finds out where to read from. `read_models` are by
+    /// namespace: a record is given to its namespace's, in the log's order. Rows of another log are given up.
     ///
     /// # Errors
     /// [`Error`]; nothing was changed that was there before.
     pub async fn join(
         options: Options,
         node: NodeId,
-        stores: HashMap<String, Arc<dyn Store>>,
+        read_models: HashMap<String, Arc<dyn ReadModel>>,
     ) -> Result<Self, Error> {
         let names = Names::new(&options.prefix)?;
         let options = Arc::new(options);
@@ -110,7 +123,8 @@ impl NatsCluster {
         let (replicas, storage) = (options.replicas, options.storage);
         let epoch = Epoch::open(&jetstream, &names, replicas, storage).await?;
         let created = follower::nanoseconds(info.created);
-        let now = epoch.of(created).await?;
+        let end = info.state.last_sequence;
+        let now = begin_epoch(&epoch, created, end, &read_models).await?;
         ensure_bucket(&jetstream, &names, replicas, storage).await?;
         let source = Source {
             jetstream: jetstream.clone(),
@@ -118,11 +132,11 @@ impl NatsCluster {
             options,
             epoch,
             counters: counters.clone(),
+            read_models: read_models.values().cloned().collect(),
         };
-        let read_model = stores.values().map(|store| store.last_position()).min();
-        let begin = source.start(&info, read_model).await;
+        let begin = source.start(&info).await;
         let begin = begin.map_err(|trouble| Error::Read(trouble.into()))?;
-        let pipeline = Pipeline::new(now, begin, &stores, counters.clone());
+        let pipeline = Pipeline::new(now, (begin, end), &read_models, counters.clone());
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let follower = Follower::new(source, items.clone(), (now, created), begin, healthy);
@@ -151,8 +165,6 @@ impl NatsCluster {
                 broker,
                 counters,
                 health,
-                end: info.state.last_sequence,
-                begin,
                 engine: Mutex::new(Some(Engine { follower, received })),
                 tasks: Mutex::default(),
             }),
@@ -183,19 +195,20 @@ impl NatsCluster {
         self.shared.publisher.waiting()
     }
 
-    /// The position up to which this node has delivered, where it began, and where the log ended when it joined.
+    /// How many positions this node has to read before it is up to date; 0 once it is. It reads on from there, and has to
+    /// read everything anew when the log becomes another one: clients are let in at 0 only, or they would be sent old
+    /// messages as new ones.
     #[must_use]
-    pub fn progress(&self) -> (u64, u64, u64) {
-        let completed = *self.shared.pipeline.completed().borrow();
-        (completed, self.shared.begin, self.shared.end)
+    pub fn behind(&self) -> u64 {
+        let progress = *self.shared.pipeline.progress().borrow();
+        progress.target.saturating_sub(progress.completed)
     }
 
     /// Resolves when everything has been delivered that was in the log when the node joined.
     pub async fn caught_up(&self) {
-        let mut completed = self.shared.pipeline.completed();
-        let end = self.shared.end;
+        let mut progress = self.shared.pipeline.progress();
         // The sender lives as long as we do.
-        let _gone = completed.wait_for(|position| *position >= end).await;
+        let _gone = progress.wait_for(Progress::is_caught_up).await;
     }
 
     /// Gives the sessions of dead nodes the recovery window, so that they go if nobody takes them.
@@ -229,6 +242,28 @@ impl NatsCluster {
         let mut tasks = std::mem::take(&mut *self.shared.tasks.lock());
         tasks.shutdown().await;
     }
+}
+
+/// The epoch of the log that ends at `end`; rows of another one are given up. Rows above its end say that it was set back
+/// while nobody looked.
+async fn begin_epoch(
+    epoch: &Epoch,
+    created: i64,
+    end: u64,
+    read_models: &HashMap<String, Arc<dyn ReadModel>>,
+) -> Result<u64, Error> {
+    let mut now = epoch.of(created).await?;
+    let is_above =
+        |model: &Arc<dyn ReadModel>| model.epoch() == Some(now) && model.last_position() > end;
+    if read_models.values().any(is_above) {
+        now = epoch.raise(now, created).await?;
+    }
+    for model in read_models.values() {
+        if model.epoch() != Some(now) {
+            model.reset(now).await?;
+        }
+    }
+    Ok(now)
 }
 
 impl Shared {

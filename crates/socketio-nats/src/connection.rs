@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event};
 
 use crate::names::Names;
-use crate::options::{Credentials, Options};
+use crate::options::{Credentials, Options, Tls};
 
 /// Between two pings; after two without an answer the link is dead. The client's own default is a minute.
 const PING: Duration = Duration::from_secs(2);
@@ -46,6 +46,7 @@ pub(crate) async fn connect(options: &Options, names: &Names) -> Result<Client, 
         .reconnect_delay_callback(back_off)
         .event_callback(|event| async move { log(&event) });
     let connecting = with_credentials(connecting, &options.credentials).await?;
+    let connecting = with_tls(connecting, &options.tls);
     let servers = options.servers.join(",");
     connecting
         .connect(&options.servers)
@@ -73,6 +74,16 @@ async fn with_credentials(
             }
         })?,
     })
+}
+
+fn with_tls(mut connecting: ConnectOptions, tls: &Tls) -> ConnectOptions {
+    if let Some(roots) = &tls.roots {
+        connecting = connecting.add_root_certificates(roots.clone());
+    }
+    if let Some((certificate, key)) = &tls.certificate {
+        connecting = connecting.add_client_certificate(certificate.clone(), key.clone());
+    }
+    connecting
 }
 
 /// Addresses may hold `user:password@`.

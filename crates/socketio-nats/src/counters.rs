@@ -39,6 +39,8 @@ pub struct Counters {
     pub follower_restarts: Counter,
     /// Times that the log could not be followed from where it was: a gap, or a new epoch.
     pub restarts: Counter,
+    /// Rows of the read model that could not be stored and were tried again.
+    pub rows_retried: Counter,
     /// Own casts that were dropped because this node was too slow.
     pub own_casts_dropped: Counter,
     /// Messages of a release that this one does not know, or of somebody else: dropped.

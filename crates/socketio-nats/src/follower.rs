@@ -21,6 +21,7 @@ use crate::epoch::{Epoch, EpochError};
 use crate::names::Names;
 use crate::options::Options;
 use crate::pipeline::Item;
+use crate::read_model::ReadModel;
 use crate::stream::{self, StreamError};
 
 /// Between two looks at the stream.
@@ -47,6 +48,8 @@ pub(crate) enum Trouble {
     Read(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the log goes on, and nothing of it comes here")]
     Stuck,
+    #[error("the log is another one, or was set back")]
+    NewEpoch,
     #[error("no answer within {CALL:?}")]
     NoAnswer,
     #[error("the node is being closed")]
@@ -61,17 +64,20 @@ pub(crate) struct Source {
     pub(crate) options: Arc<Options>,
     pub(crate) epoch: Epoch,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) read_models: Vec<Arc<dyn ReadModel>>,
 }
 
 impl Source {
-    /// The position after which a node has to read: what its read model lacks, and what a client may have missed.
-    pub(crate) async fn start(&self, info: &Info, read_model: Option<u64>) -> Result<u64, Trouble> {
+    /// The position after which a node has to read: what its read models lack, and what a client may have missed.
+    pub(crate) async fn start(&self, info: &Info) -> Result<u64, Trouble> {
         let last = info.state.last_sequence;
         let since = async_nats::datetime::now() - self.options.window;
         let config = self.consumer(DeliverPolicy::ByStartTime { start_time: since });
         let consumer = self.make_consumer(config).await?;
         let recent = last.saturating_sub(consumer.cached_info().num_pending);
-        let begin = read_model.map_or(recent, |position| position.min(recent));
+        let models = self.read_models.iter();
+        let lacking = models.map(|model| model.last_position()).min();
+        let begin = lacking.map_or(recent, |position| position.min(recent));
         // Nothing before the first is there to be read.
         Ok(begin
             .max(info.state.first_sequence.saturating_sub(1))
@@ -201,7 +207,7 @@ impl Follower {
         }
         if position != self.last + 1 {
             // What lies between was removed before this node could read it.
-            self.restart(self.epoch, position - 1).await?;
+            self.skip(position - 1).await?;
         }
         let namespace = self.source.names.namespace_token(&message.subject);
         let logged = codec::decode(&message.payload);
@@ -230,18 +236,16 @@ impl Follower {
         };
         let created = nanoseconds(info.created);
         let end = info.state.last_sequence;
-        if created != self.stream_created {
-            let epoch = source.epoch.of(created).await?;
-            self.stream_created = created;
-            return self.restart(epoch, end).await;
+        let mut epoch = source.epoch.of(created).await?;
+        self.stream_created = created;
+        if epoch == self.epoch && end < self.last {
+            epoch = source.epoch.raise(self.epoch, created).await?;
         }
-        let epoch = source.epoch.of(created).await?;
         if epoch != self.epoch {
-            return self.restart(epoch, end).await;
+            return self.begin_anew(epoch, &info).await;
         }
-        if end < self.last {
-            let epoch = source.epoch.raise(self.epoch, created).await?;
-            return self.restart(epoch, end).await;
+        for model in &source.read_models {
+            model.trim(info.state.first_sequence);
         }
         if end > self.last && self.moved_at.elapsed() > STUCK {
             self.moved_at = Instant::now();
@@ -253,20 +257,42 @@ impl Follower {
         Ok(())
     }
 
-    /// Goes on after a position; the consumer of before is of no use any more.
-    async fn restart(&mut self, epoch: u64, position: u64) -> Result<(), Trouble> {
+    /// Goes on after a position; what lies between is gone.
+    async fn skip(&mut self, position: u64) -> Result<(), Trouble> {
         tracing::warn!(
             from = self.last,
             to = position,
-            epoch,
-            "the log cannot be followed from where it was: sessions end"
+            "the log has a gap: sessions end"
         );
-        let is_same = position > self.last && epoch == self.epoch;
+        self.last = position;
+        self.moved_at = Instant::now();
+        self.hand_on(Item::Gap { position }).await
+    }
+
+    /// Begins to read another log: all of it for the read models, else only what comes. The consumer is of no use any more.
+    async fn begin_anew(&mut self, epoch: u64, info: &Info) -> Result<(), Trouble> {
+        let end = info.state.last_sequence;
+        let position = if self.source.read_models.is_empty() {
+            end
+        } else {
+            info.state.first_sequence.saturating_sub(1).min(end)
+        };
+        tracing::warn!(
+            epoch,
+            position,
+            end,
+            "the log is another one, or was set back: sessions end"
+        );
         self.last = position;
         self.epoch = epoch;
         self.moved_at = Instant::now();
-        self.hand_on(Item::Restart { epoch, position }).await?;
-        if is_same { Ok(()) } else { Err(Trouble::Stuck) }
+        let anew = Item::NewEpoch {
+            epoch,
+            position,
+            end,
+        };
+        self.hand_on(anew).await?;
+        Err(Trouble::NewEpoch)
     }
 
     async fn hand_on(&self, item: Item) -> Result<(), Trouble> {

@@ -15,11 +15,13 @@ pub struct Options {
     pub prefix: String,
     /// Who this node is to NATS.
     pub credentials: Credentials,
+    /// How a `tls://` connection is secured.
+    pub tls: Tls,
     /// Copies that JetStream keeps: 1, 3 or 5. Default 1.
     pub replicas: usize,
     /// Where JetStream keeps them. Default file.
     pub storage: StorageType,
-    /// How long the log is kept; must reach beyond the recovery window. Default 24 hours.
+    /// How long the log is kept; must reach beyond the recovery window. Zero keeps it for ever. Default 24 hours.
     pub retention: Duration,
     /// Bytes of log that are kept, if limited; the oldest goes first.
     pub retention_bytes: Option<u64>,
@@ -36,6 +38,7 @@ impl Options {
             servers: vec![server.into()],
             prefix: prefix.into(),
             credentials: Credentials::None,
+            tls: Tls::default(),
             replicas: 1,
             storage: StorageType::File,
             retention: Duration::from_secs(24 * 60 * 60),
@@ -43,6 +46,15 @@ impl Options {
             window: Duration::from_secs(180),
         }
     }
+}
+
+/// How a connection is secured beyond what the system trusts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// File with the authorities to trust.
+    pub roots: Option<PathBuf>,
+    /// Files with this node's certificate and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// Who a node is to NATS.

@@ -3,20 +3,24 @@
 //! One task does it all, so that every namespace sees the positions in their order and nothing between two of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chatcluster_socketio::adapter::{Cast, Local};
-use chatcluster_socketio::log::{AppendDone, Appended, Committed, Entry, Envelope, Record, Store};
+use chatcluster_socketio::log::{AppendDone, Appended, Committed, Entry, Envelope, Record};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::counters::Counters;
 use crate::names::token;
+use crate::read_model::{ReadModel, commit, try_commit};
 
 /// Items between the follower and the delivery; beyond it the follower stops reading, and NATS keeps the rest.
 pub(crate) const QUEUE: usize = 4096;
+/// Between two attempts to store what could not be stored.
+const RETRY: Duration = Duration::from_millis(250);
 /// Items delivered before sockets get a turn to write.
 const BATCH: usize = 256;
 
@@ -39,7 +43,9 @@ pub(crate) enum Item {
         age: Duration,
     },
     /// The log goes on after a position; what lies between is lost to this node.
-    Restart { epoch: u64, position: u64 },
+    Gap { position: u64 },
+    /// The log is another one, or was set back. It is delivered from after `position`; it ends at `end` for now.
+    NewEpoch { epoch: u64, position: u64, end: u64 },
     /// A cast of this node, behind what it had appended.
     Own { namespace: Box<str>, cast: Cast },
 }
@@ -55,25 +61,42 @@ struct State {
     waiting: BTreeMap<u64, Vec<(Appended, AppendDone)>>,
 }
 
+/// How far a node has come in the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// Everything up to here has been delivered.
+    pub(crate) completed: u64,
+    /// Where the log ended when the node began to read it: before that, it is not up to date.
+    pub(crate) target: u64,
+}
+
+impl Progress {
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.completed >= self.target
+    }
+}
+
 /// The delivering end of one node's log.
 pub(crate) struct Pipeline {
     state: Mutex<State>,
-    stores: HashMap<Box<str>, Arc<dyn Store>>,
-    completed: watch::Sender<u64>,
+    read_models: HashMap<Box<str>, Arc<dyn ReadModel>>,
+    progress: watch::Sender<Progress>,
+    /// How often the read models were given up: what an earlier log said is not stored in them again.
+    resets: AtomicU64,
     counters: Arc<Counters>,
 }
 
 impl Pipeline {
-    /// A pipeline that has delivered everything up to `position`. `stores` are the read models by namespace.
+    /// A pipeline that has delivered everything up to `position` of a log that ends at `end`; read models by namespace.
     pub(crate) fn new(
         epoch: u64,
-        position: u64,
-        stores: &HashMap<String, Arc<dyn Store>>,
+        (position, end): (u64, u64),
+        read_models: &HashMap<String, Arc<dyn ReadModel>>,
         counters: Arc<Counters>,
     ) -> Arc<Self> {
-        let stores = stores
+        let read_models = read_models
             .iter()
-            .map(|(name, store)| (token(name).into(), store.clone()));
+            .map(|(name, model)| (token(name).into(), model.clone()));
         Arc::new(Self {
             state: Mutex::new(State {
                 delivered: position,
@@ -82,8 +105,12 @@ impl Pipeline {
                 namespaces: HashMap::new(),
                 waiting: BTreeMap::new(),
             }),
-            stores: stores.collect(),
-            completed: watch::Sender::new(position),
+            read_models: read_models.collect(),
+            progress: watch::Sender::new(Progress {
+                completed: position,
+                target: end,
+            }),
+            resets: AtomicU64::new(0),
             counters,
         })
     }
@@ -92,9 +119,9 @@ impl Pipeline {
         self.state.lock().epoch
     }
 
-    /// The position up to which everything has been delivered.
-    pub(crate) fn completed(&self) -> watch::Receiver<u64> {
-        self.completed.subscribe()
+    /// How far everything has been delivered.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
     }
 
     /// Delivers to a namespace from here on; returns the position before the first that it is given.
@@ -151,49 +178,92 @@ impl Pipeline {
 
     /// Gives a record to the read model, which commits in its own time; what follows it need not wait here.
     async fn submit(&self, item: Item) -> Submitted {
-        let Item::Message {
-            position,
-            namespace,
-            logged: Some(logged),
-            age,
-        } = item
-        else {
-            return Submitted { item, fate: None };
-        };
-        let store = self.stores.get(&namespace);
-        let fate = match (store, &logged.record) {
-            (Some(store), Some(record)) => Some(commit(store, position, record).await),
+        let fate = match &item {
+            Item::Message {
+                position,
+                namespace,
+                logged: Some(logged),
+                ..
+            } => match (self.read_models.get(namespace), &logged.record) {
+                (Some(model), Some(record)) => Some(commit(model, *position, record).await),
+                _ => None,
+            },
+            Item::NewEpoch { epoch, .. } => {
+                self.reset(*epoch).await;
+                None
+            }
             _ => None,
         };
-        let item = Item::Message {
-            position,
-            namespace,
-            logged: Some(logged),
-            age,
-        };
-        Submitted { item, fate }
+        Submitted {
+            item,
+            fate,
+            resets: self.resets.load(Ordering::Relaxed),
+        }
     }
 
-    async fn deliver(&self, Submitted { item, fate }: Submitted) {
-        let (position, namespace, logged, age) = match item {
+    /// The rows are of another log: they go before the first of this one comes.
+    async fn reset(&self, epoch: u64) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        for model in self.read_models.values() {
+            while let Err(error) = model.reset(epoch).await {
+                tracing::error!(%error, cause = %error.0, "tried again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// Waits for a record's fate; one that could not be stored is given again, for the log has it.
+    async fn settle(&self, submitted: &mut Submitted) -> Committed {
+        while let Some(fate) = submitted.fate.take() {
+            let settled = fate.await.unwrap_or(Committed::Failed);
+            let Item::Message {
+                position,
+                namespace,
+                logged: Some(logged),
+                ..
+            } = &submitted.item
+            else {
+                return settled;
+            };
+            let model = self.read_models.get(namespace);
+            let (Committed::Failed, Some(model), Some(record)) = (settled, model, &logged.record)
+            else {
+                return settled;
+            };
+            self.counters.rows_retried.increment();
+            while submitted.fate.is_none() {
+                tokio::time::sleep(RETRY).await;
+                // Nothing is awaited from here to the commit: a reset comes before both, or after both.
+                if submitted.resets != self.resets.load(Ordering::Relaxed) {
+                    return settled;
+                }
+                submitted.fate = try_commit(model, *position, record).ok();
+            }
+        }
+        Committed::Stored
+    }
+
+    async fn deliver(&self, mut submitted: Submitted) {
+        let fate = self.settle(&mut submitted).await;
+        let (position, namespace, logged, age) = match submitted.item {
             Item::Message {
                 position,
                 namespace,
                 logged,
                 age,
             } => (position, namespace, logged, age),
-            Item::Restart { epoch, position } => return self.restart(epoch, position),
+            Item::Gap { position } => return self.restart(None, position, None),
+            Item::NewEpoch {
+                epoch,
+                position,
+                end,
+            } => return self.restart(Some(epoch), position, Some(end)),
             Item::Own { namespace, cast } => {
                 if let Some(local) = self.local(&namespace) {
                     local.receive(cast);
                 }
                 return;
             }
-        };
-        let fate = match fate {
-            // A read model that is gone is noticed by its owner; the log goes on.
-            Some(fate) => fate.await.unwrap_or(Committed::Failed),
-            None => Committed::Stored,
         };
         let local = {
             let mut state = self.state.lock();
@@ -249,18 +319,25 @@ impl Pipeline {
         for local in locals {
             local.advance(completed);
         }
-        self.completed.send_replace(completed);
+        self.progress
+            .send_modify(|progress| progress.completed = completed);
     }
 
-    fn restart(&self, epoch: u64, position: u64) {
+    fn restart(&self, epoch: Option<u64>, position: u64, end: Option<u64>) {
         self.counters.restarts.increment();
-        let (locals, waiting) = {
+        let (epoch, locals, waiting) = {
             let mut state = self.state.lock();
-            state.epoch = epoch;
+            state.epoch = epoch.unwrap_or(state.epoch);
             state.delivered = position;
             state.completed = position;
-            (locals(&state), std::mem::take(&mut state.waiting))
+            let waiting = std::mem::take(&mut state.waiting);
+            (state.epoch, locals(&state), waiting)
         };
+        // Before the namespaces hear of it: nobody may take the node for up to date meanwhile.
+        self.progress.send_modify(|progress| {
+            progress.completed = position;
+            progress.target = end.unwrap_or(progress.target);
+        });
         for local in locals {
             local.restart(epoch, position);
         }
@@ -268,7 +345,6 @@ impl Pipeline {
         for (appended, done) in waiting.into_values().flatten() {
             done(Ok(appended));
         }
-        self.completed.send_replace(position);
     }
 
     /// The node leaves: what was appended is in the log, whether or not it has been seen here.
@@ -292,27 +368,8 @@ fn locals(state: &State) -> Vec<Arc<dyn Local>> {
 struct Submitted {
     item: Item,
     fate: Option<oneshot::Receiver<Committed>>,
-}
-
-/// How long to wait when the read model's queue is full.
-const BUSY: Duration = Duration::from_millis(5);
-
-async fn commit(
-    store: &Arc<dyn Store>,
-    position: u64,
-    record: &Record,
-) -> oneshot::Receiver<Committed> {
-    loop {
-        let (sender, fate) = oneshot::channel();
-        let done = Box::new(move |committed| {
-            // The pipeline may have ended.
-            let _gone = sender.send(committed);
-        });
-        if store.commit(position, record.clone(), done).is_ok() {
-            return fate;
-        }
-        tokio::time::sleep(BUSY).await;
-    }
+    /// Resets of the read models before it.
+    resets: u64,
 }
 
 #[cfg(test)]
@@ -321,38 +378,57 @@ mod tests {
     use chatcluster_harness::within;
     use chatcluster_socketio::Event;
     use chatcluster_socketio::adapter::{Answer, Request};
-    use chatcluster_socketio::log::{Busy, CommitDone, Target};
+    use chatcluster_socketio::log::{Busy, CommitDone, Store, Target};
     use futures_util::future::BoxFuture;
 
-    /// A read model that has these rows from before, by key.
-    struct Rows(Mutex<HashMap<[u8; 16], u64>>);
+    use crate::read_model::ResetError;
+
+    /// A read model that has these rows from before, by key; it fails as often as told.
+    #[derive(Default)]
+    struct Rows(Mutex<HashMap<[u8; 16], u64>>, AtomicU64);
+
+    impl ReadModel for Rows {
+        fn epoch(&self) -> Option<u64> {
+            Some(1)
+        }
+        fn reset(&self, _: u64) -> BoxFuture<'static, Result<(), ResetError>> {
+            self.0.lock().clear();
+            Box::pin(std::future::ready(Ok(())))
+        }
+        fn trim(&self, _: u64) {}
+    }
 
     impl Store for Rows {
         fn last_position(&self) -> u64 {
             0
         }
         fn commit(&self, position: u64, record: Record, done: CommitDone) -> Result<(), Busy> {
-            let first = *self.0.lock().entry(record.key).or_insert(position);
-            let is_new = !matches!(first, 1..=2) && first == position;
-            done(if is_new {
-                Committed::Stored
-            } else {
-                Committed::Duplicate { first }
-            });
+            let failing = self.1.load(Ordering::Relaxed);
+            if failing > 0 {
+                self.1.store(failing - 1, Ordering::Relaxed);
+                done(Committed::Failed);
+                return Ok(());
+            }
+            let before = self.0.lock().get(&record.key).copied();
+            let first = before.unwrap_or(position);
+            self.0.lock().insert(record.key, first);
+            done(before.map_or(Committed::Stored, |first| Committed::Duplicate { first }));
             Ok(())
         }
     }
 
     /// Notes what it is delivered.
     #[derive(Default)]
-    struct Notes(Mutex<Vec<u64>>);
+    struct Notes(Mutex<Vec<u64>>, Mutex<Vec<(u64, u64)>>);
 
     impl Local for Notes {
         fn deliver(&self, entry: &Arc<Entry>) {
             self.0.lock().push(entry.position);
         }
         fn advance(&self, _: u64) {}
-        fn restart(&self, _: u64, _: u64) {}
+        fn restart(&self, epoch: u64, position: u64) {
+            self.1.lock().push((epoch, position));
+        }
         fn receive(&self, _: Cast) {}
         fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
             Box::pin(std::future::pending())
@@ -383,20 +459,63 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn own_rows_read_again_are_delivered_and_later_duplicates_are_not() {
-        let rows = Rows(Mutex::new(HashMap::from([([1; 16], 1), ([2; 16], 2)])));
-        let stores = HashMap::from([("/".to_owned(), Arc::new(rows) as Arc<dyn Store>)]);
-        let pipeline = Pipeline::new(1, 0, &stores, Arc::default());
+    /// Runs these items to their end; what was delivered.
+    async fn delivered(rows: Arc<Rows>, all: Vec<Item>) -> (Arc<Notes>, Arc<Pipeline>) {
+        let models = HashMap::from([("/".to_owned(), rows as Arc<dyn ReadModel>)]);
+        let pipeline = Pipeline::new(1, (0, 5), &models, Arc::default());
         let notes = Arc::new(Notes::default());
         let local: Arc<dyn Local> = notes.clone();
         pipeline.follow("/", Arc::downgrade(&local));
         let (items, received) = mpsc::channel(QUEUE);
-        for (position, key) in [(1, 1), (2, 2), (3, 3), (4, 1), (5, 5)] {
-            items.send(message(position, key)).await.unwrap();
+        for item in all {
+            items.send(item).await.unwrap();
         }
         drop(items);
-        within("the end of the log", pipeline.run(received)).await;
+        within("the end of the log", pipeline.clone().run(received)).await;
+        (notes, pipeline)
+    }
+
+    #[tokio::test]
+    async fn own_rows_read_again_are_delivered_and_later_duplicates_are_not() {
+        let rows = HashMap::from([([1; 16], 1), ([2; 16], 2)]);
+        let rows = Rows(Mutex::new(rows), AtomicU64::default());
+        let items = [(1, 1), (2, 2), (3, 3), (4, 1), (5, 5)];
+        let items = items.map(|(position, key)| message(position, key));
+        let (notes, pipeline) = delivered(Arc::new(rows), items.into()).await;
         assert_eq!(*notes.0.lock(), [1, 2, 3, 5]);
+        assert!(pipeline.progress().borrow().is_caught_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_cannot_be_stored_is_tried_until_it_can_and_nothing_overtakes_it() {
+        let rows = Arc::new(Rows(Mutex::default(), AtomicU64::new(5)));
+        let items = vec![message(1, 1), message(2, 2), message(3, 3)];
+        let (notes, pipeline) = delivered(rows.clone(), items).await;
+        assert_eq!(*notes.0.lock(), [1, 2, 3]);
+        assert_eq!(rows.0.lock().len(), 3);
+        assert_eq!(pipeline.counters.rows_retried.get(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_new_epoch_gives_up_the_rows_and_is_behind_until_it_is_read() {
+        let rows = Rows(
+            Mutex::new(HashMap::from([([9; 16], 7)])),
+            AtomicU64::default(),
+        );
+        let rows = Arc::new(rows);
+        let new = Item::NewEpoch {
+            epoch: 2,
+            position: 2,
+            end: 4,
+        };
+        let items = vec![new, message(3, 9)];
+        let (notes, pipeline) = delivered(rows.clone(), items).await;
+        assert_eq!(*notes.1.lock(), [(2, 2)]);
+        assert_eq!(
+            (&*notes.0.lock(), &*rows.0.lock()),
+            (&vec![3], &HashMap::from([([9; 16], 3)]))
+        );
+        assert_eq!(pipeline.epoch(), 2);
+        assert!(!pipeline.progress().borrow().is_caught_up());
     }
 }

@@ -79,11 +79,19 @@ fn config(names: &Names, options: &Options) -> Config {
         max_messages: -1,
         max_messages_per_subject: -1,
         discard: DiscardPolicy::Old,
-        duplicate_window: DEDUP_WINDOW.min(options.retention),
+        duplicate_window: dedup_window(options.retention),
         allow_direct: true,
         first_sequence: Some(position_by_clock()),
         ..Config::default()
     }
+}
+
+/// JetStream refuses a window longer than the retention; without retention there is none.
+fn dedup_window(retention: Duration) -> Duration {
+    if retention.is_zero() {
+        return DEDUP_WINDOW;
+    }
+    DEDUP_WINDOW.min(retention)
 }
 
 /// Makes the stream if it is not there, and looks whether it is the one that was asked for.

@@ -36,6 +36,18 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// How long log entries matter: a client may stay away for the window, after having been silent as long as nobody notices
+    /// (semantics 6).
+    #[must_use]
+    pub fn span(&self, recovery: &Recovery) -> Duration {
+        recovery
+            .window
+            .saturating_add(self.engine.longest_silence())
+            .saturating_add(Duration::from_secs(10))
+    }
+}
+
 /// Connection state recovery.
 #[derive(Debug, Clone)]
 pub struct Recovery {

@@ -68,6 +68,8 @@ pub enum Committed {
     },
     /// The store failed; the position stays empty.
     Failed,
+    /// The record is none that the store can keep, now or later; the position stays empty.
+    Unfit,
 }
 
 /// The store's queue is full; the record was not taken.

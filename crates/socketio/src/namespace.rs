@@ -72,10 +72,9 @@ impl Namespace {
     pub(crate) fn new(path: &str, shared: Arc<Shared>, setup: Arc<RwLock<Setup>>) -> Arc<Self> {
         let path: Arc<str> = path.into();
         let window = match &shared.config.recovery {
-            Some(recovery) if !setup.read().is_without_recovery => Window::new(
-                recovery.memory_window_bytes,
-                recovery_span(&shared.config, recovery),
-            ),
+            Some(recovery) if !setup.read().is_without_recovery => {
+                Window::new(recovery.memory_window_bytes, shared.config.span(recovery))
+            }
             _ => Window::new(BRING_UP_BYTES, BRING_UP_SPAN),
         };
         Arc::new(Self {
@@ -309,12 +308,6 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 /// Without recovery the window only bridges what is logged while a client is sent its history.
 const BRING_UP_BYTES: usize = 8 << 20;
 const BRING_UP_SPAN: Duration = Duration::from_secs(60);
-
-/// How long entries matter: a client may stay away for the window, after having been silent as long as nobody notices
-/// (semantics 6).
-fn recovery_span(config: &Config, recovery: &Recovery) -> Duration {
-    recovery.window + config.engine.longest_silence() + Duration::from_secs(10)
-}
 
 pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now()

@@ -58,6 +58,9 @@ impl Chat {
         &self,
         connecting: &Connecting,
     ) -> Result<(), chatcluster_socketio::ConnectError> {
+        if !self.is_up_to_date() {
+            return Err(self.refuse_connect(&Code::Starting.into()));
+        }
         let payload: Value = connecting.auth().unwrap_or_default();
         let claim = match self.0.authenticator.authenticate(&payload) {
             Ok(claim) => claim,

@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{History, Message, ReadError, writer::sql_integer};
+use super::{History, Message, ReadError, rows::sql_integer};
 
 /// Where a page lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

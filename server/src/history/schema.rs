@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::Options;
+use super::{Options, Role};
 
 /// Name of the database in the data folder.
 pub(super) const FILE: &str = "chat.db";
@@ -36,6 +36,20 @@ CREATE INDEX messages_by_room ON messages (room, position);
 CREATE TABLE log_state (id INTEGER PRIMARY KEY CHECK (id = 0), last_position INTEGER NOT NULL) STRICT;
 INSERT INTO log_state VALUES (0, 0);
 ";
+
+/// In a read model only: the epoch of the log that the messages are from.
+const EPOCH_TABLE: &str = "
+CREATE TABLE IF NOT EXISTS log_epoch (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER NOT NULL) STRICT;
+";
+
+/// What a database says of its messages as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct State {
+    /// The highest position that it has stored, or that may not be given out for another reason.
+    pub(super) last_position: u64,
+    /// The epoch of the log that the messages are from, in a read model.
+    pub(super) epoch: Option<u64>,
+}
 
 /// What an acknowledged message survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,8 +139,11 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Opens the writing connection; makes the tables in a new file. Also the last position.
-pub(super) fn open_writer(path: &Path, options: &Options) -> Result<(Connection, u64), OpenError> {
+/// Opens the writing connection; makes the tables in a new file.
+pub(super) fn open_writer(
+    path: &Path,
+    options: &Options,
+) -> Result<(Connection, State), OpenError> {
     let failed = |source| match source {
         rusqlite::Error::SqliteFailure(error, _)
             if error.code == rusqlite::ErrorCode::NotADatabase =>
@@ -165,8 +182,27 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<(Connection,
     if objects == 0 {
         create(&mut connection).map_err(failed)?;
     }
-    let last = raise_last_position(&connection, options.taken_positions).map_err(failed)?;
-    Ok((connection, last))
+    let state = read_state(&connection, options).map_err(failed)?;
+    Ok((connection, state))
+}
+
+fn read_state(connection: &Connection, options: &Options) -> rusqlite::Result<State> {
+    let last_position = raise_last_position(connection, options.taken_positions)?;
+    let epoch = match options.role {
+        Role::Store => None,
+        Role::ReadModel => {
+            connection.execute_batch(EPOCH_TABLE)?;
+            let epoch = "SELECT epoch FROM log_epoch";
+            let epoch: Option<i64> = connection
+                .query_row(epoch, [], |row| row.get(0))
+                .optional()?;
+            epoch.and_then(|epoch| u64::try_from(epoch).ok())
+        }
+    };
+    Ok(State {
+        last_position,
+        epoch,
+    })
 }
 
 /// The highest position that may not be given out again, which is at least `taken` from now on.

@@ -1,44 +1,59 @@
 //! The one thread that writes: batches of records in log order, and the trim between batches.
 
 use std::{
+    collections::BTreeSet,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
 };
 
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
-};
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
 
 use super::{
-    Busy, CommitDone, Committed, Measures, OpenError, Options, Record,
-    message::Body,
+    Busy, CommitDone, Committed, Measures, OpenError, Options, Record, Role,
     queue::{Queue, Waited},
+    rows::{self, TRIM_ROWS},
+    schema::State,
 };
 
 /// Records of one transaction: enough that the disk's wait is shared, few enough that it is short.
 const BATCH_RECORDS: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
-/// Rows deleted at once, so that a trim never holds up a commit for long.
-const TRIM_ROWS: usize = 1000;
 /// What a record weighs beside its body and room.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 
-struct Job {
-    position: u64,
-    record: Record,
+/// A record on its way into the history.
+pub(super) struct Job {
+    pub(super) position: u64,
+    pub(super) record: Record,
     done: CommitDone,
+}
+
+enum Task {
+    Commit(Job),
+    /// Gives up all rows; what follows is of the log of this epoch.
+    Reset {
+        epoch: u64,
+        done: oneshot::Sender<rusqlite::Result<()>>,
+    },
 }
 
 /// The callers' side of the writer.
 pub(super) struct Writer {
-    queue: Queue<Job>,
+    queue: Queue<Task>,
     last_position: AtomicU64,
+    epoch: Mutex<Option<u64>>,
+    /// Where the log begins, if this is a copy of one.
+    log_start: AtomicU64,
+    /// Whether something that the log has could not be stored yet.
+    is_behind: AtomicBool,
     measures: Measures,
 }
 
@@ -53,18 +68,23 @@ impl std::fmt::Debug for Writer {
 impl Writer {
     pub(super) fn start(
         connection: Connection,
-        last_position: u64,
+        state: State,
         options: &Options,
         measures: Measures,
     ) -> Result<(Arc<Self>, JoinHandle<()>), OpenError> {
         let writer = Arc::new(Self {
             queue: Queue::new(options.queue_records, options.queue_bytes),
-            last_position: AtomicU64::new(last_position),
+            last_position: AtomicU64::new(state.last_position),
+            epoch: Mutex::new(state.epoch),
+            log_start: AtomicU64::new(0),
+            is_behind: AtomicBool::new(false),
             measures,
         });
         let mut thread = Thread {
             connection,
             writer: Arc::clone(&writer),
+            role: options.role,
+            failed: BTreeSet::new(),
             retention: options.retention,
             trim_every: options.trim_every,
             next_trim: Instant::now(),
@@ -79,8 +99,12 @@ impl Writer {
         self.last_position.load(Ordering::Acquire)
     }
 
+    pub(super) fn epoch(&self) -> Option<u64> {
+        *self.epoch.lock()
+    }
+
     pub(super) fn is_open(&self) -> bool {
-        self.queue.is_open()
+        self.queue.is_open() && !self.is_behind.load(Ordering::Relaxed)
     }
 
     pub(super) fn close(&self) {
@@ -94,20 +118,26 @@ impl Writer {
         done: CommitDone,
     ) -> Result<(), Busy> {
         let bytes = record.body.len() + record.room.len() + RECORD_OVERHEAD_BYTES;
-        self.queue
-            .push(
-                Job {
-                    position,
-                    record,
-                    done,
-                },
-                bytes,
-            )
-            .map_err(|_| {
-                self.measures.busy.inc();
-                Busy
-            })?;
+        let job = Job {
+            position,
+            record,
+            done,
+        };
+        self.queue.push(Task::Commit(job), bytes).map_err(|_| {
+            self.measures.busy.inc();
+            Busy
+        })?;
         Ok(())
+    }
+
+    /// Gives up all rows, behind what waits; `done` is dropped if the queue is full.
+    pub(super) fn reset(&self, epoch: u64, done: oneshot::Sender<rusqlite::Result<()>>) {
+        // Who asked sees that it was dropped, and asks again.
+        let _refused = self.queue.push(Task::Reset { epoch, done }, 0);
+    }
+
+    pub(super) fn trim_below(&self, first: u64) {
+        self.log_start.store(first, Ordering::Relaxed);
     }
 
     fn measure_queue(&self) {
@@ -124,6 +154,9 @@ impl Writer {
 struct Thread {
     connection: Connection,
     writer: Arc<Writer>,
+    role: Role,
+    /// Positions that a read model could not store yet: nothing above the lowest of them is stored before it.
+    failed: BTreeSet<u64>,
     retention: Option<Duration>,
     trim_every: Duration,
     next_trim: Instant,
@@ -131,15 +164,15 @@ struct Thread {
 
 impl Thread {
     fn run(&mut self) {
-        let mut jobs = Vec::new();
+        let mut tasks = Vec::new();
         loop {
             let wait = self.next_trim.saturating_duration_since(Instant::now());
             let waited = self
                 .writer
                 .queue
-                .take(&mut jobs, BATCH_RECORDS, BATCH_BYTES, wait);
+                .take(&mut tasks, BATCH_RECORDS, BATCH_BYTES, wait);
             match waited {
-                Waited::Items => self.write(&mut jobs),
+                Waited::Items => self.work(&mut tasks),
                 Waited::Idle => {}
                 Waited::Closed => break,
             }
@@ -155,19 +188,63 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, jobs: &mut Vec<Job>) {
+    fn work(&mut self, tasks: &mut Vec<Task>) {
+        let mut jobs = Vec::with_capacity(tasks.len());
+        for task in tasks.drain(..) {
+            match task {
+                Task::Commit(job) => jobs.push(job),
+                Task::Reset { epoch, done } => {
+                    self.write(std::mem::take(&mut jobs));
+                    // Whoever asked may have gone.
+                    let _gone = done.send(self.reset(epoch));
+                }
+            }
+        }
+        self.write(jobs);
+    }
+
+    fn reset(&mut self, epoch: u64) -> rusqlite::Result<()> {
+        rows::reset(&mut self.connection, epoch)?;
+        self.writer.last_position.store(0, Ordering::Release);
+        *self.writer.epoch.lock() = Some(epoch);
+        self.failed.clear();
+        self.writer.is_behind.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Stores what may be stored, and answers in the order of the calls.
+    fn write(&mut self, jobs: Vec<Job>) {
+        let is_free = |job: &Job| self.failed.range(..job.position).next().is_none();
+        let free: Vec<bool> = jobs.iter().map(is_free).collect();
+        let offered = jobs.iter().zip(&free);
+        let offered: Vec<&Job> = offered
+            .filter(|(_, free)| **free)
+            .map(|(job, _)| job)
+            .collect();
+        let mut results = self.commit(&offered).into_iter();
+        for (job, free) in jobs.into_iter().zip(free) {
+            let result = free.then(|| results.next()).flatten();
+            self.settle(job, result.unwrap_or(Committed::Failed));
+        }
+    }
+
+    fn commit(&mut self, jobs: &[&Job]) -> Vec<Committed> {
+        let Some(last) = jobs.last() else {
+            return Vec::new();
+        };
         let started = Instant::now();
         let measures = &self.writer.measures;
         measures.batch_rows.observe(jobs.len() as f64);
-        let outcome = commit(&mut self.connection, jobs);
+        let outcome = rows::commit(&mut self.connection, jobs);
         measures
             .commit_seconds
             .observe(started.elapsed().as_secs_f64());
-        let results = match outcome {
+        match outcome {
             Ok(results) => {
                 measures.commits.inc();
-                let last = jobs.last().map_or(0, |job| job.position);
-                self.writer.last_position.fetch_max(last, Ordering::AcqRel);
+                self.writer
+                    .last_position
+                    .fetch_max(last.position, Ordering::AcqRel);
                 results
             }
             Err(error) => {
@@ -175,27 +252,45 @@ impl Thread {
                 tracing::error!(error = %error, rows = jobs.len(), "cannot commit to the history");
                 vec![Committed::Failed; jobs.len()]
             }
-        };
-        for (job, result) in jobs.drain(..).zip(results) {
-            match result {
-                Committed::Stored => measures.stored.inc(),
-                Committed::Duplicate { .. } => measures.duplicates.inc(),
-                Committed::Failed => measures.failed.inc(),
-            };
-            answer(job.done, result);
         }
+    }
+
+    fn settle(&mut self, job: Job, result: Committed) {
+        let measures = &self.writer.measures;
+        match result {
+            Committed::Stored => measures.stored.inc(),
+            Committed::Duplicate { .. } => measures.duplicates.inc(),
+            Committed::Failed | Committed::Unfit => measures.failed.inc(),
+        };
+        if self.role == Role::ReadModel {
+            if result == Committed::Failed {
+                self.failed.insert(job.position);
+            } else {
+                self.failed.remove(&job.position);
+            }
+            let is_behind = !self.failed.is_empty();
+            self.writer.is_behind.store(is_behind, Ordering::Relaxed);
+        }
+        answer(job.done, result);
     }
 
     /// Deletes one chunk of messages that are too old; the next look is at once if there may be more.
     fn trim(&mut self) {
         self.next_trim = Instant::now() + self.trim_every;
-        let Some(before) = self
-            .retention
-            .and_then(|age| SystemTime::now().checked_sub(age))
-        else {
-            return;
+        let trimmed = match self.role {
+            Role::ReadModel => {
+                let first = self.writer.log_start.load(Ordering::Relaxed);
+                rows::trim_below(&mut self.connection, first)
+            }
+            Role::Store => {
+                let before = self
+                    .retention
+                    .and_then(|age| SystemTime::now().checked_sub(age));
+                let Some(before) = before else { return };
+                rows::trim_older(&mut self.connection, unix_milliseconds(before))
+            }
         };
-        match trim(&mut self.connection, unix_milliseconds(before)) {
+        match trimmed {
             Ok(rows) => {
                 self.writer.measures.trimmed.inc_by(rows as u64);
                 if rows == TRIM_ROWS {
@@ -211,16 +306,19 @@ impl Drop for Thread {
     /// After a panic too, nobody is left waiting: what is queued fails, what comes is busy.
     fn drop(&mut self) {
         self.writer.queue.close();
-        let mut jobs = Vec::new();
+        let mut tasks = Vec::new();
         while self
             .writer
             .queue
-            .take(&mut jobs, usize::MAX, usize::MAX, Duration::ZERO)
+            .take(&mut tasks, usize::MAX, usize::MAX, Duration::ZERO)
             == Waited::Items
         {
-            for job in jobs.drain(..) {
-                self.writer.measures.failed.inc();
-                answer(job.done, Committed::Failed);
+            for task in tasks.drain(..) {
+                // A reset that is dropped has failed, too.
+                if let Task::Commit(job) = task {
+                    self.writer.measures.failed.inc();
+                    answer(job.done, Committed::Failed);
+                }
             }
         }
     }
@@ -231,88 +329,6 @@ fn answer(done: CommitDone, committed: Committed) {
     if catch_unwind(AssertUnwindSafe(|| done(committed))).is_err() {
         tracing::error!("what follows a commit panicked");
     }
-}
-
-/// One transaction; on an error nothing of it is stored.
-fn commit(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Committed>> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let results = jobs
-        .iter()
-        .map(|job| insert(&transaction, job))
-        .collect::<Result<_, _>>()?;
-    let last = jobs.iter().map(|job| job.position).max().unwrap_or(0);
-    transaction
-        .prepare_cached("UPDATE log_state SET last_position = max(last_position, ?1)")?
-        .execute([sql_integer(last)])?;
-    transaction.commit()?;
-    Ok(results)
-}
-
-fn insert(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<Committed> {
-    let Ok(body) = serde_json::from_slice::<Body<'_>>(&job.record.body) else {
-        tracing::error!(position = job.position, "a record's body is not a message");
-        return Ok(Committed::Failed);
-    };
-    let inserted = transaction
-        .prepare_cached(
-            "INSERT INTO messages (position, room, author, content, at, key) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (key) DO NOTHING",
-        )?
-        .execute(params![
-            sql_integer(job.position),
-            &*job.record.room,
-            body.author,
-            body.content,
-            sql_integer(body.at),
-            job.record.key,
-        ]);
-    match inserted {
-        Ok(0) => first_position(transaction, &job.record.key),
-        Ok(_) => Ok(Committed::Stored),
-        // A position that is taken spoils its own row only.
-        Err(rusqlite::Error::SqliteFailure(error, _))
-            if error.code == ErrorCode::ConstraintViolation =>
-        {
-            tracing::error!(position = job.position, "a position was given out twice");
-            Ok(Committed::Failed)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn first_position(transaction: &Transaction<'_>, key: &[u8; 16]) -> rusqlite::Result<Committed> {
-    let first: i64 = transaction
-        .prepare_cached("SELECT position FROM messages WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))?;
-    Ok(Committed::Duplicate {
-        first: u64::try_from(first).unwrap_or(0),
-    })
-}
-
-/// Deletes the prefix of the log that is older than `before`, at most one chunk. A younger
-/// message ends the prefix, also if an older one (a clock was set back) lies behind it.
-fn trim(connection: &mut Connection, before: i64) -> rusqlite::Result<usize> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let first_kept: Option<i64> = transaction
-        .prepare_cached(
-            "SELECT position FROM (SELECT position, at FROM messages ORDER BY position LIMIT ?1) \
-             WHERE at >= ?2 ORDER BY position LIMIT 1",
-        )?
-        .query_row(params![TRIM_ROWS as i64, before], |row| row.get(0))
-        .optional()?;
-    let deleted = transaction
-        .prepare_cached(
-            "DELETE FROM messages WHERE position IN \
-             (SELECT position FROM messages ORDER BY position LIMIT ?1) AND position < ?2",
-        )?
-        .execute(params![TRIM_ROWS as i64, first_kept.unwrap_or(i64::MAX)])?;
-    transaction.commit()?;
-    Ok(deleted)
-}
-
-/// Positions and times are far below 2^63.
-pub(super) fn sql_integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn unix_milliseconds(at: SystemTime) -> i64 {

@@ -195,7 +195,7 @@ impl State {
                     position: first,
                     is_duplicate: true,
                 }),
-                Some(Committed::Failed) | None => Err(AppendError::NotStored),
+                Some(Committed::Failed | Committed::Unfit) | None => Err(AppendError::NotStored),
             };
             decided.push((done, result));
         }
