@@ -118,7 +118,7 @@ impl NatsCluster {
         let names = Names::new(&options.prefix)?;
         let options = Arc::new(options);
         let counters = Arc::new(Counters::default());
-        let client = connection::connect(&options, &names, counters.clone()).await?;
+        let (client, connections) = connection::connect(&options, &names, counters.clone()).await?;
         let jetstream = ContextBuilder::new().timeout(CALL).build(client.clone());
         let info = stream::ensure(&jetstream, &names, &options).await?;
         let (replicas, storage) = (options.replicas, options.storage);
@@ -140,7 +140,8 @@ impl NatsCluster {
         let pipeline = Pipeline::new(now, (begin, end), &read_models, counters.clone());
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
-        let follower = Follower::new(source, items.clone(), (now, created), begin, healthy);
+        let (log, into) = ((now, created, begin), (items.clone(), healthy));
+        let follower = Follower::new(source, log, into, connections);
         let peers = Peers::join(
             client.clone(),
             names.clone(),

@@ -10,6 +10,7 @@
 
 mod adapter;
 mod answers;
+mod appends;
 mod casts;
 mod cluster;
 pub mod codec;

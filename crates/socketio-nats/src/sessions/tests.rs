@@ -5,7 +5,7 @@ use async_nats::jetstream::{self, kv, stream::StorageType};
 use bytes::Bytes;
 use chatcluster_harness::nats::Options;
 use chatcluster_harness::{NatsServer, within};
-use chatcluster_socketio::{NodeId, Sid};
+use chatcluster_socketio::NodeId;
 use futures_util::future::join_all;
 
 use super::*;
