@@ -344,7 +344,7 @@ fn not_recovered(error: StoreError) -> NotRecovered {
     match error {
         StoreError::Gone => NotRecovered::UnknownSession,
         StoreError::Fenced => NotRecovered::Fenced,
-        StoreError::Unreachable => NotRecovered::TimedOut,
+        StoreError::Unreachable => NotRecovered::Unreachable,
     }
 }
 
