@@ -229,6 +229,7 @@ impl Namespace {
             record,
             claim,
             from,
+            older,
             was_connected,
             lacks_history,
         } = recovered;
@@ -250,7 +251,7 @@ impl Namespace {
         self.begin(
             client,
             &socket,
-            Self::continued(socket.clone(), &record, from),
+            Self::continued(socket.clone(), &record, from, older),
             lacks_history,
         );
         // Whoever took the session while this connection was not registered yet could not evict it: the fence finds out.

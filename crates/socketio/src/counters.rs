@@ -91,6 +91,8 @@ pub struct Counters {
     pub connects_refused: Counter,
     /// Sockets that got their session back.
     pub recovered: Counter,
+    /// Of those, how many needed more than this node held in memory.
+    pub recovered_from_log: Counter,
     /// Sockets that asked for recovery and did not get it, by [`NotRecovered::index`].
     pub not_recovered: [Counter; NotRecovered::ALL.len()],
     /// Events received.
