@@ -11,11 +11,13 @@ use crate::client::Client;
 use crate::counters::NotRecovered;
 use crate::event::text_frame;
 use crate::io::Inner;
+use crate::log::Room;
 use crate::member::{Member, Place};
 use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
 use crate::recovery::{Recovered, Wanted};
+use crate::session::Interval;
 use crate::sid::Sid;
 use crate::socket::{Credentials, DisconnectReason, Link, Origin, Socket};
 
@@ -148,13 +150,9 @@ impl Namespace {
         let sid = Sid::random();
         // Taken before the record is stored: what is logged meanwhile is replayed from here.
         let start = self.position();
+        let intervals = stays(&credentials.rooms, start);
         let claim = if recovery.is_some() {
-            let opened = self.open_session(
-                sid,
-                credentials.identity.clone(),
-                credentials.data.clone(),
-                start,
-            );
+            let opened = self.open_session(sid, &credentials, start, intervals.clone());
             match opened.await {
                 Ok(claim) => Some(claim),
                 Err(error) => {
@@ -168,12 +166,9 @@ impl Namespace {
         };
         let link = Link::new(session, client);
         let socket = Socket::new(sid, self.clone(), link, credentials, claim, Origin::New);
-        self.begin(
-            client,
-            &socket,
-            Member::new(socket.clone(), start, start, 0),
-            true,
-        );
+        let mut member = Member::new(socket.clone(), start, start, 0);
+        member.intervals = intervals;
+        self.begin(client, &socket, member, true);
     }
 
     async fn continue_session(
@@ -273,6 +268,22 @@ impl Namespace {
         self.counters().not_recovered[reason.index()].increment();
         tracing::debug!(reason = reason.as_str(), "a session was not recovered");
     }
+}
+
+/// The stays of a session that begins in these rooms.
+fn stays(rooms: &[Room], start: u64) -> Vec<Interval> {
+    let mut stays: Vec<Interval> = Vec::new();
+    for room in rooms {
+        if stays.iter().all(|stay| stay.room != *room) {
+            stays.push(Interval {
+                room: room.clone(),
+                joined: start,
+                left: None,
+                left_at: None,
+            });
+        }
+    }
+    stays
 }
 
 fn answer_to(socket: &Socket) -> String {
