@@ -19,6 +19,10 @@ pub enum Code {
     Draining = 103,
     /// The server has not read the cluster's log yet.
     Starting = 104,
+    /// As many requests of backends are under way as may be.
+    TooManyRequests = 105,
+    /// A backend's request met its deadline.
+    TooSlow = 106,
     /// Arguments of the wrong number or type.
     WrongShape = 200,
     /// Content empty or too long.
@@ -33,6 +37,16 @@ pub enum Code {
     TooManyRooms = 205,
     /// A page request outside its limits.
     HistoryRequest = 206,
+    /// A backend's message without a key that can be used.
+    IdempotencyKey = 207,
+    /// An event that a backend may not emit.
+    EventName = 208,
+    /// A backend's request with a wrong path, body or media type.
+    WrongRequest = 209,
+    /// A path, method or namespace that there is not.
+    NoSuchPath = 210,
+    /// A request or event beyond the size that is taken.
+    TooLarge = 211,
     /// No token, though one is needed.
     TokenRequired = 300,
     /// A token that proves nothing.
@@ -51,12 +65,14 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 26] = [
         Self::StoreBusy,
         Self::StoreFailed,
         Self::TooManyEvents,
         Self::Draining,
         Self::Starting,
+        Self::TooManyRequests,
+        Self::TooSlow,
         Self::WrongShape,
         Self::ContentLength,
         Self::ClientOffset,
@@ -64,6 +80,11 @@ impl Code {
         Self::NotInRoom,
         Self::TooManyRooms,
         Self::HistoryRequest,
+        Self::IdempotencyKey,
+        Self::EventName,
+        Self::WrongRequest,
+        Self::NoSuchPath,
+        Self::TooLarge,
         Self::TokenRequired,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -91,6 +112,8 @@ impl Code {
             Self::TooManyEvents => "too many events per second from this socket",
             Self::Draining => "the server is draining",
             Self::Starting => "the server is starting",
+            Self::TooManyRequests => "too many requests are under way",
+            Self::TooSlow => "the request took too long; it is not known whether it was done",
             Self::WrongShape => "the arguments do not have the event's shape",
             Self::ContentLength => "content is empty or longer than the limit",
             Self::ClientOffset => "clientOffset is empty or longer than 128 characters",
@@ -98,6 +121,13 @@ impl Code {
             Self::NotInRoom => "not in that room",
             Self::TooManyRooms => "too many rooms for one socket",
             Self::HistoryRequest => "a history request outside its limits",
+            Self::IdempotencyKey => {
+                "Idempotency-Key is missing, empty or longer than 128 characters"
+            }
+            Self::EventName => "event name is empty, longer than 128 characters, or reserved",
+            Self::WrongRequest => "the request does not have the shape that the API describes",
+            Self::NoSuchPath => "there is no such path, method or namespace",
+            Self::TooLarge => "the request is larger than the limit",
             Self::TokenRequired => "a token is required",
             Self::TokenInvalid => "the token is not valid",
             Self::TokenExpired => "the token has expired",
