@@ -1,6 +1,6 @@
 //! The door for backends: HTTP in any language, on a listener of its own, for those who have a token.
 //!
-//! What can be asked is [`crate::chat::backend`]'s; here is how: paths and bodies, who may, bounds, answers
+//! What can be asked is `crate::chat::backend`'s; here is how: paths and bodies, who may, bounds, answers
 //! (`docs/http-api.md`). The API speaks through the node that it belongs to, and so reaches the whole cluster.
 
 mod answer;
