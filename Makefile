@@ -62,13 +62,14 @@ $(PAGE): $(WEB_MODULES) $(PAGE_SOURCES)
 	@$(STEP) "npm packages of $*" $(NPM_CI) --prefix $*
 	@touch $@
 
-# The copy is made last, so that a broken installation is begun anew. The list is complete: nothing is resolved here.
-$(VENV_STAMP): examples/python-client/requirements.txt
+# The copy is made last, so that a broken installation is begun anew. The lists are complete: nothing is resolved here.
+PYTHON_PACKAGES := examples/python-client/requirements.txt tests/compat/python/requirements.txt
+$(VENV_STAMP): $(PYTHON_PACKAGES)
 	@scripts/need.sh python
 	@rm -rf $(VENV)
 	@python3 -m venv $(VENV)
-	@$(STEP) "Python packages" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
-	@cp $< $@
+	@$(STEP) "Python packages" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PYTHON_PACKAGES:%=-r %)
+	@cat $(PYTHON_PACKAGES) > $@
 
 ##### Check
 

@@ -16,6 +16,7 @@ use chatcluster_socketio::log::{Store, position_by_clock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::auth::Authenticator;
+use crate::backend::Backend;
 use crate::chat::{self, Chat};
 use crate::drain::Drain;
 use crate::history::{self, History};
@@ -40,7 +41,8 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
     let listeners = bind_nodes(config)?;
     let admin = bind("adminListen", config.admin_listen)?;
     let shared = Shared::open(config)?;
-    let nodes = shared.start(listeners, config)?;
+    let backend = Backend::open(config, &shared.metrics)?;
+    let nodes = shared.start(listeners, backend, config)?;
     let drain = shared.drain(&nodes);
     runtime.spawn(serve_admin(
         admin,
@@ -151,6 +153,7 @@ impl Shared {
     fn start(
         &self,
         listeners: Vec<TcpListener>,
+        mut backend: Option<Backend>,
         config: &api::Config,
     ) -> anyhow::Result<Vec<Node>> {
         let store: Arc<dyn Store> = self.history.clone();
@@ -181,6 +184,8 @@ impl Shared {
                 place,
                 chat: Chat::new(name, parts, config),
                 routes: http::public(&self.readiness, config.cors.clone()),
+                // One node speaks to all.
+                backend: backend.take(),
                 connections: self.connections.clone(),
                 threads,
             };

@@ -3,13 +3,14 @@
 //! One [`Chat`] serves one node; all nodes of a process share the history. Files are named after what a client does:
 //! enter, say something, be in rooms, read back, see who is there.
 
+pub(crate) mod backend;
 mod backfill;
 mod enter;
 pub mod events;
 mod messages;
 mod pages;
 mod presence;
-mod reply;
+pub(crate) mod reply;
 mod rooms;
 mod visitor;
 

@@ -21,6 +21,10 @@ pub enum Code {
     Starting = 104,
     /// The log did not answer in time.
     StoreUnanswered = 105,
+    /// As many requests of backends are under way as may be.
+    TooManyRequests = 106,
+    /// A backend's request met its deadline.
+    TooSlow = 107,
     /// Arguments of the wrong number or type.
     WrongShape = 200,
     /// Content empty or too long.
@@ -35,6 +39,16 @@ pub enum Code {
     TooManyRooms = 205,
     /// A page request outside its limits.
     HistoryRequest = 206,
+    /// A backend's message without a key that can be used.
+    IdempotencyKey = 207,
+    /// An event that a backend may not emit.
+    EventName = 208,
+    /// A backend's request with a wrong path, body or media type.
+    WrongRequest = 209,
+    /// A path, method or namespace that there is not.
+    NoSuchPath = 210,
+    /// A request or event beyond the size that is taken.
+    TooLarge = 211,
     /// No token, though one is needed.
     TokenRequired = 300,
     /// A token that proves nothing.
@@ -53,13 +67,15 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 27] = [
         Self::StoreBusy,
         Self::StoreFailed,
         Self::TooManyEvents,
         Self::Draining,
         Self::Starting,
         Self::StoreUnanswered,
+        Self::TooManyRequests,
+        Self::TooSlow,
         Self::WrongShape,
         Self::ContentLength,
         Self::ClientOffset,
@@ -67,6 +83,11 @@ impl Code {
         Self::NotInRoom,
         Self::TooManyRooms,
         Self::HistoryRequest,
+        Self::IdempotencyKey,
+        Self::EventName,
+        Self::WrongRequest,
+        Self::NoSuchPath,
+        Self::TooLarge,
         Self::TokenRequired,
         Self::TokenInvalid,
         Self::TokenExpired,
@@ -95,6 +116,8 @@ impl Code {
             Self::Draining => "the server is draining",
             Self::Starting => "the server is starting",
             Self::StoreUnanswered => "the message store did not answer; the message may be stored",
+            Self::TooManyRequests => "too many requests are under way",
+            Self::TooSlow => "the request took too long; it is not known whether it was done",
             Self::WrongShape => "the arguments do not have the event's shape",
             Self::ContentLength => "content is empty or longer than the limit",
             Self::ClientOffset => "clientOffset is empty or longer than 128 characters",
@@ -102,6 +125,13 @@ impl Code {
             Self::NotInRoom => "not in that room",
             Self::TooManyRooms => "too many rooms for one socket",
             Self::HistoryRequest => "a history request outside its limits",
+            Self::IdempotencyKey => {
+                "Idempotency-Key is missing, empty or longer than 128 characters"
+            }
+            Self::EventName => "event name is empty, longer than 128 characters, or reserved",
+            Self::WrongRequest => "the request does not have the shape that the API describes",
+            Self::NoSuchPath => "there is no such path, method or namespace",
+            Self::TooLarge => "the request is larger than the limit",
             Self::TokenRequired => "a token is required",
             Self::TokenInvalid => "the token is not valid",
             Self::TokenExpired => "the token has expired",

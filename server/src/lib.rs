@@ -5,6 +5,7 @@
 pub mod app;
 pub mod args;
 pub mod auth;
+pub mod backend;
 pub mod chat;
 pub mod codes;
 pub mod drain;

@@ -24,6 +24,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     refusals: Family<CodeLabel, Counter>,
     events: Family<EventLabel, Counter>,
+    api_requests: Family<RequestLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +35,13 @@ struct CodeLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EventLabel {
     event: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabel {
+    method: &'static str,
+    route: String,
+    status: u16,
 }
 
 impl Metrics {
@@ -54,10 +62,15 @@ impl Metrics {
         let events = Family::<EventLabel, Counter>::default();
         let help = "Events of the chat that were handled, refused ones included";
         registry.register("chat_events", help, events.clone());
+        let api_requests = Family::<RequestLabel, Counter>::default();
+        let help =
+            "Requests of backends that were answered, by route (`none`: no such path) and status";
+        registry.register("api_requests", help, api_requests.clone());
         Self {
             registry: Mutex::new(registry),
             refusals,
             events,
+            api_requests,
         }
     }
 
@@ -73,6 +86,16 @@ impl Metrics {
     /// Counts an event. Its name is one of the protocol's, never text from a client.
     pub fn count_event(&self, event: &'static str) {
         self.events.get_or_create(&EventLabel { event }).inc();
+    }
+
+    /// Counts a request of a backend. `method` is from a closed set, `route` a route's template, never a path.
+    pub fn count_api_request(&self, method: &'static str, route: String, status: u16) {
+        let label = RequestLabel {
+            method,
+            route,
+            status,
+        };
+        self.api_requests.get_or_create(&label).inc();
     }
 
     /// Adds what a history counts.

@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tower::Service as _;
 
+use crate::backend::Backend;
 use crate::chat::Chat;
 use crate::codes::Code;
 use crate::limits::Connections;
@@ -60,7 +61,7 @@ impl Entrance {
         self.0.get()
     }
 
-    fn open(&self, io: SocketIo) {
+    pub(crate) fn open(&self, io: SocketIo) {
         // A node joins once.
         let _is_open = self.0.set(io);
     }
@@ -78,6 +79,8 @@ pub struct Parts {
     pub place: Place,
     /// The page and the probes.
     pub routes: Router,
+    /// The API for backends, if it is this node's.
+    pub backend: Option<Backend>,
     /// Connections of all nodes.
     pub connections: Connections,
     /// Threads that serve it.
@@ -105,6 +108,8 @@ impl Node {
         let listener = TcpListener::from_std(parts.listener)?;
         let routes = with_sockets(parts.routes, entrance.clone());
         let serving = serve_until(listener, routes, http_connections(config), stopped.clone());
+        let backend = backend(parts.backend, &door, stopped.clone())?;
+        let serving = async { tokio::join!(serving, backend).0 };
         let membership = match parts.place {
             Place::Here(cluster) => {
                 entrance.open(door.build(cluster)?);
@@ -324,6 +329,22 @@ fn not_yet() -> Response {
 fn http_connections(config: &api::Config) -> usize {
     let polling = config.limits.connections.saturating_mul(2);
     polling.saturating_add(SPARE_CONNECTIONS)
+}
+
+/// The API beside the sockets, if it is this node's.
+fn backend(
+    backend: Option<Backend>,
+    door: &Door,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<impl Future<Output = ()> + use<>> {
+    let stopped = async move { stopped.wait_for(|stop| *stop).await.map(drop) };
+    let serving = backend.map(|it| it.serve(door.chat.clone(), door.entrance.clone(), stopped));
+    let serving = serving.transpose()?;
+    Ok(async {
+        if let Some(serving) = serving {
+            serving.await;
+        }
+    })
 }
 
 async fn serve_until(

@@ -5,6 +5,7 @@
 //! nothing again. Reading and validating report every [`Problem`] at once. This crate reads no
 //! file and no flag: that is the server's `settings`.
 
+mod api;
 mod config;
 mod duration;
 mod log_level;
@@ -15,6 +16,7 @@ mod read;
 mod server_config;
 mod validate;
 
+pub use api::{Api, ApiSection};
 pub use config::{Auth, Config, Cors, Drain, Engine, History, Jwt, Limits, Origins, Recovery};
 pub use duration::{DurationText, ParseDurationError};
 pub use log_level::{LogLevel, ParseLogLevelError};

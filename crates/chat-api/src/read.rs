@@ -268,6 +268,7 @@ mod tests {
                 key_file: Some("/run/secrets/key.pem".into()),
             },
         };
+        config.api.token_file = Some("/run/secrets/tokens".into());
         let written = serde_yaml::to_string(&config).unwrap();
         assert_eq!(ServerConfig::parse(&written), Ok(config));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chatcluster_chat_api::{JwtSection, NatsSection, NatsTlsSection, ServerConfig};
+use chatcluster_chat_api::{ApiSection, JwtSection, NatsSection, NatsTlsSection, ServerConfig};
 use serde_yaml::Value;
 
 /// Every field that can be written, with its default as it is written.
@@ -25,6 +25,10 @@ fn fields() -> BTreeMap<String, String> {
             key_file: Some("".into()),
         },
         ..config.nats
+    };
+    config.api = ApiSection {
+        token_file: Some("".into()),
+        ..config.api
     };
     let tree = serde_yaml::to_value(&config).expect("a configuration can be written");
     let mut fields = BTreeMap::new();

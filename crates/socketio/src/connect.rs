@@ -13,12 +13,13 @@ use crate::client::Client;
 use crate::counters::NotRecovered;
 use crate::event::text_frame;
 use crate::io::Inner;
+use crate::log::Room;
 use crate::member::{Member, Place};
 use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
 use crate::recovery::{Claim, Recovered, Wanted};
-use crate::session::StoreError;
+use crate::session::{Interval, StoreError};
 use crate::sid::Sid;
 use crate::socket::{Credentials, DisconnectReason, Link, Origin, Socket};
 
@@ -164,9 +165,11 @@ impl Namespace {
                     .await;
             }
             Ok(Found::New { sid, start, claim }) => {
+                let stays = stays(&credentials.rooms, start);
                 let link = Link::new(session, client);
                 let socket = Socket::new(sid, self.clone(), link, credentials, claim, Origin::New);
-                let member = Member::new(socket.clone(), start, start, 0);
+                let mut member = Member::new(socket.clone(), start, start, 0);
+                member.intervals = stays;
                 self.begin(client, &socket, member, true);
             }
             Err(error) => {
@@ -207,10 +210,8 @@ impl Namespace {
         let sid = Sid::random();
         // Taken before the record is stored: what is logged meanwhile is replayed from here.
         let start = self.position();
-        let data = credentials.data.clone();
-        let claim = self
-            .open_session(sid, identity.cloned(), data, start)
-            .await?;
+        let stays = stays(&credentials.rooms, start);
+        let claim = self.open_session(sid, credentials, start, stays).await?;
         Ok(Found::New {
             sid,
             start,
@@ -316,6 +317,22 @@ impl Namespace {
         self.counters().not_recovered[reason.index()].increment();
         tracing::debug!(reason = reason.as_str(), "a session was not recovered");
     }
+}
+
+/// The stays of a session that begins in these rooms.
+fn stays(rooms: &[Room], start: u64) -> Vec<Interval> {
+    let mut stays: Vec<Interval> = Vec::new();
+    for room in rooms {
+        if stays.iter().all(|stay| stay.room != *room) {
+            stays.push(Interval {
+                room: room.clone(),
+                joined: start,
+                left: None,
+                left_at: None,
+            });
+        }
+    }
+    stays
 }
 
 fn answer_to(socket: &Socket) -> String {

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::arguments::{Arguments, Error};
+use crate::broadcast::Rooms;
 use crate::extensions::Extensions;
+use crate::log::Room;
 
 /// A client that asks to connect to a namespace.
 pub struct Connecting {
@@ -29,6 +31,7 @@ pub struct Connecting {
 struct Decided {
     identity: Option<Arc<str>>,
     data: Arc<str>,
+    rooms: Vec<Room>,
 }
 
 impl Connecting {
@@ -71,6 +74,12 @@ impl Connecting {
         self.decided.lock().identity = Some(identity.into());
     }
 
+    /// Rooms that a new session is in from its beginning: it gets what they get before its handlers run. A recovered client
+    /// has the rooms that its session had.
+    pub fn join(&self, rooms: impl Rooms) {
+        self.decided.lock().rooms.extend(rooms.into_rooms());
+    }
+
     /// Gives the socket's handlers a value that they can take as [`crate::Extension`]; one per type.
     pub fn insert<T: Send + Sync + 'static>(&self, value: Arc<T>) {
         self.extensions.insert(value);
@@ -97,6 +106,7 @@ impl Connecting {
             identity: decided.identity,
             auth: self.auth.clone(),
             data: decided.data,
+            rooms: decided.rooms,
             extensions: self.extensions.take(),
         }
     }

@@ -17,9 +17,9 @@ use crate::member::{Member, Place};
 use crate::namespace::Namespace;
 use crate::namespace::lifecycle::go_on;
 use crate::registry::{Older, Placed};
-use crate::session::{Record, Revision, StoreError};
+use crate::session::{Interval, Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
-use crate::socket::{DisconnectReason, Socket};
+use crate::socket::{Credentials, DisconnectReason, Socket};
 use release::Release;
 use take::{Progress, Taken, progress_of};
 
@@ -116,24 +116,24 @@ impl Namespace {
     pub(crate) async fn open_session(
         &self,
         sid: Sid,
-        identity: Option<Arc<str>>,
-        data: Arc<str>,
+        credentials: &Credentials,
         start: u64,
+        intervals: Vec<Interval>,
     ) -> Result<Box<Claim>, StoreError> {
         let pid = Pid::random();
         let record = Record {
             sid,
-            identity,
+            identity: credentials.identity.clone(),
             owner: self.adapter().node().clone(),
             takeovers: 0,
             epoch: self.adapter().epoch(),
             start,
-            intervals: Vec::new(),
+            intervals,
             gap_below: 0,
             is_connected: true,
             is_caught_up: self.setup().read().backfill.is_none(),
             is_untouched: false,
-            data,
+            data: credentials.data.clone(),
             overflowed_at: None,
         };
         let sessions = self.adapter().sessions();

@@ -23,7 +23,7 @@ use crate::broadcast::Rooms;
 use crate::client::Client;
 use crate::event::{EmitError, text_frame};
 use crate::extensions::Extensions;
-use crate::log::ConnectionId;
+use crate::log::{ConnectionId, Room};
 use crate::member::Held;
 use crate::namespace::Namespace;
 use crate::packet::{Kind, encode};
@@ -110,6 +110,8 @@ pub(crate) struct Credentials {
     pub(crate) identity: Option<Arc<str>>,
     pub(crate) auth: Option<Box<str>>,
     pub(crate) data: Arc<str>,
+    /// Where a new session begins.
+    pub(crate) rooms: Vec<Room>,
     pub(crate) extensions: Extensions,
 }
 

@@ -22,3 +22,14 @@ pub const SESSION: &str = "session";
 pub const JOINED: &str = "joined";
 /// Somebody went.
 pub const LEFT: &str = "left";
+
+/// What this server says itself: clients rely on what it means.
+pub(super) const FROM_SERVER: [&str; 7] = [
+    CHAT_MESSAGE,
+    ROOM_MESSAGE,
+    HISTORY_GAP,
+    TYPING,
+    SESSION,
+    JOINED,
+    LEFT,
+];

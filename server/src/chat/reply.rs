@@ -17,7 +17,7 @@ pub(super) fn answer<T: Serialize>(ack: AckSender, data: &T) {
 }
 
 /// What the log said, in the protocol's codes.
-pub(super) fn refusal_of(error: AppendError) -> Code {
+pub(crate) fn refusal_of(error: AppendError) -> Code {
     match error {
         AppendError::Busy => Code::StoreBusy,
         AppendError::NotStored => Code::StoreFailed,

@@ -1,5 +1,7 @@
 //! Named rooms: joining, leaving, and who may speak in one.
 
+use std::sync::Arc;
+
 use chatcluster_socketio::{AckSender, Arguments, SocketRef, State};
 use serde_json::{Value, json};
 
@@ -10,16 +12,35 @@ use crate::limits::check_room;
 
 /// What the chat's rooms are called in the Socket.IO layer: no name of a user's can be a socket's id.
 const PREFIX: &str = "room:";
+/// What the room is called that holds a user's sockets, all of them and nobody else's.
+const USER_PREFIX: &str = "user:";
+
+/// The room of a user's sockets. They are in it from their beginning, and after recovery.
+pub(super) fn of_user(subject: &str) -> String {
+    format!("{USER_PREFIX}{subject}")
+}
+
+/// The user whose room it is, and the chat's name of a room that clients join; both `None` for any other room.
+pub(super) fn read_name(socket_room: &str) -> (Option<&str>, Option<&str>) {
+    (
+        socket_room.strip_prefix(USER_PREFIX),
+        socket_room.strip_prefix(PREFIX),
+    )
+}
 
 /// A room's name that was found good.
 #[derive(Debug, Clone)]
-pub(super) struct Name(String);
+pub(crate) struct Name(String);
 
 impl Name {
     pub(super) fn parse(value: Option<&Value>) -> Result<Self, Refusal> {
         let name = value
             .and_then(Value::as_str)
             .ok_or(Refusal::of(Code::WrongShape, "room"))?;
+        Self::new(name)
+    }
+
+    pub(super) fn new(name: &str) -> Result<Self, Refusal> {
         check_room(name)?;
         Ok(Self(name.to_owned()))
     }
@@ -116,7 +137,9 @@ impl Chat {
     ) -> Result<Name, Refusal> {
         self.pace(&guest.0, events::ROOM_JOIN)?;
         let name = Name::parse(arguments.values().first())?;
-        if !name.is_joined_by(s) && s.rooms().len() >= self.0.limits.rooms_per_socket {
+        let is_joinable = |room: &&Arc<str>| room.starts_with(PREFIX);
+        let joined = s.rooms().iter().filter(is_joinable).count();
+        if !name.is_joined_by(s) && joined >= self.0.limits.rooms_per_socket {
             return Err(Refusal::of(Code::TooManyRooms, "room"));
         }
         Ok(name)

@@ -6,7 +6,7 @@ use chatcluster_socketio::{Connecting, Extension, SocketRef};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Chat;
+use super::{Chat, rooms};
 use crate::auth::Claim;
 use crate::codes::Code;
 use crate::limits::EventBucket;
@@ -68,6 +68,7 @@ impl Chat {
         };
         if let Some(subject) = &claim.identity.subject {
             connecting.set_identity(subject.as_str());
+            connecting.join(rooms::of_user(subject));
         }
         let card = Card {
             name: claim.identity.name.clone(),

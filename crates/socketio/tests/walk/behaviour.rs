@@ -291,3 +291,31 @@ async fn a_session_that_its_client_ended_is_not_recovered() {
     let client = Client::resume(node.address, &carried).await;
     assert_ne!(client.carried.pid, carried.pid);
 }
+
+#[tokio::test]
+async fn a_room_that_the_middleware_gives_is_there_from_the_beginning_and_after_recovery() {
+    let node = Node::alone(config(), 1, |io| {
+        io.ns("/", async || {}).with(|connecting| async move {
+            connecting.join(["given", "given"]);
+            Ok(())
+        });
+    });
+    let tell = async |n: u64| {
+        let event = Event::new("told", &n).expect("an event");
+        let decided = node.main().to("given").append(event, None).decided();
+        within("an append", decided).await.expect("an append");
+    };
+    let mut client = Client::connect(node.address).await;
+    tell(1).await;
+    read_event(&mut client, "told").await;
+    assert_eq!(node.main().local_sockets()[0].rooms().len(), 1);
+    let carried = client.carried.clone();
+    drop(client);
+    tell(2).await;
+    let mut client = Client::resume(node.address, &carried).await;
+    assert!(client.has_recovered(&carried));
+    tell(3).await;
+    publish(&node, "end", &Value::Null).await;
+    read_event(&mut client, "end").await;
+    assert_eq!(client.args_of("told"), [json!(2), json!(3)]);
+}

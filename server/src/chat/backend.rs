@@ -1,0 +1,166 @@
+//! What a backend may do in the chat: say something in a room, emit to its sockets, see them, send them away.
+//!
+//! How it asks is [`crate::backend`]'s. It is no visitor: it has no pace, and need not be in a room to speak there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chatcluster_socketio::log::{Appended, Record};
+use chatcluster_socketio::{Arguments, Broadcast, EmitError, Event, Namespace, NodeId, Sid};
+use serde_json::Value;
+
+use super::messages::{message_event, now_ms};
+use super::reply::refusal_of;
+use super::rooms::{self, Name};
+use super::visitor::Card;
+use super::{Chat, events};
+use crate::codes::{Code, Refusal};
+use crate::history::{MessageId, encode_body};
+use crate::limits::{check_content, is_name};
+
+/// More sockets than this are counted, not listed.
+pub(crate) const MAX_LISTED: usize = 500;
+/// How long other nodes may take to answer: well within the deadline of a request.
+const NODES: Duration = Duration::from_secs(5);
+const MAX_EVENT_CHARACTERS: usize = 128;
+/// As in tokens.
+pub(crate) const MAX_USER_CHARACTERS: usize = 256;
+
+/// Whom a backend speaks to.
+pub(crate) enum Place {
+    /// Everybody.
+    Lobby,
+    Room(Name),
+    /// All sockets of the one with this `sub`.
+    User(String),
+    Socket(Sid),
+}
+
+/// A message from a backend.
+pub(crate) struct Post<'a> {
+    pub(crate) content: &'a str,
+    /// The name that is shown.
+    pub(crate) author: &'a str,
+    /// The same on each retry.
+    pub(crate) key: &'a str,
+}
+
+/// A socket as a backend sees it.
+pub(crate) struct Seen {
+    pub(crate) id: String,
+    pub(crate) node: String,
+    pub(crate) name: String,
+    pub(crate) user: Option<String>,
+    pub(crate) rooms: Vec<String>,
+}
+
+/// The first of the sockets in a place, by id; how many there are; and the nodes that did not answer in time.
+pub(crate) struct SeenAll {
+    pub(crate) sockets: Vec<Seen>,
+    pub(crate) total: usize,
+    pub(crate) missing: Vec<NodeId>,
+}
+
+impl Place {
+    pub(crate) fn room(name: &str) -> Result<Self, Refusal> {
+        Name::new(name).map(Self::Room)
+    }
+
+    pub(crate) fn user(subject: String) -> Result<Self, Refusal> {
+        if subject.is_empty() || subject.chars().nth(MAX_USER_CHARACTERS).is_some() {
+            return Err(Refusal::of(Code::WrongRequest, "user"));
+        }
+        Ok(Self::User(subject))
+    }
+
+    pub(crate) fn socket(id: &str) -> Result<Self, Refusal> {
+        let id = Sid::parse(id).ok_or(Refusal::of(Code::WrongRequest, "socket"))?;
+        Ok(Self::Socket(id))
+    }
+
+    /// Its sockets on all nodes.
+    pub(crate) fn sockets(&self, namespace: &Arc<Namespace>) -> Broadcast {
+        let sockets = match self {
+            Self::Lobby => namespace.all(),
+            Self::Room(name) => namespace.to(name.socket_room()),
+            Self::User(subject) => namespace.to(rooms::of_user(subject)),
+            Self::Socket(id) => namespace.to(id.to_string()),
+        };
+        sockets.timeout(NODES)
+    }
+}
+
+impl Chat {
+    /// Stores a message and delivers it, as `chat message` and `room:message` do.
+    pub(crate) async fn post(
+        &self,
+        namespace: &Arc<Namespace>,
+        room: Option<Name>,
+        post: &Post<'_>,
+    ) -> Result<Appended, Refusal> {
+        check_content(post.content, self.0.limits.message_characters)?;
+        if !is_name(post.author) {
+            return Err(Refusal::of(Code::Name, "author"));
+        }
+        let at = now_ms();
+        let name = room.as_ref().map(Name::as_str);
+        let event = message_event(name, post.content, post.author, at)?;
+        let id = MessageId {
+            // No namespace of clients begins so: a backend's message is never a client's, whatever ids they choose.
+            namespace: &format!("backend:{}", namespace.path()),
+            room: name.unwrap_or_default(),
+            subject: Some(post.author),
+            session: "",
+            client_id: post.key,
+            content: post.content,
+        };
+        let record = Record {
+            key: id.key(),
+            room: name.unwrap_or_default().into(),
+            body: encode_body(post.author, post.content, at),
+        };
+        let to = room.map_or(Place::Lobby, Place::Room).sockets(namespace);
+        let appended = to.append(event, Some(record)).decided().await;
+        appended.map_err(|error| refusal_of(error).into())
+    }
+
+    /// The sockets of a place.
+    pub(crate) async fn see(&self, namespace: &Arc<Namespace>, place: &Place) -> SeenAll {
+        let fetched = place.sockets(namespace).fetch_sockets().await;
+        let mut sockets = fetched.sockets;
+        let total = sockets.len();
+        sockets.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        sockets.truncate(MAX_LISTED);
+        let seen = sockets.into_iter().map(|socket| {
+            let card: Option<Card> = serde_json::from_value(socket.data).ok();
+            let names = socket.rooms.iter().map(|room| rooms::read_name(room));
+            let (users, rooms): (Vec<_>, Vec<_>) = names.unzip();
+            Seen {
+                id: socket.id,
+                node: socket.node,
+                name: card.map(|card| card.name).unwrap_or_default(),
+                user: users.into_iter().flatten().next().map(str::to_owned),
+                rooms: rooms.into_iter().flatten().map(str::to_owned).collect(),
+            }
+        });
+        SeenAll {
+            sockets: seen.collect(),
+            total,
+            missing: fetched.missing,
+        }
+    }
+}
+
+/// An event that a backend may emit.
+pub(crate) fn event(name: &str, args: &[Value]) -> Result<Event, Refusal> {
+    let refused = Refusal::of(Code::EventName, "event");
+    let is_long = name.chars().nth(MAX_EVENT_CHARACTERS).is_some();
+    if name.is_empty() || is_long || events::FROM_SERVER.contains(&name) {
+        return Err(refused);
+    }
+    let arguments = Arguments::list(args).map_err(|_| Refusal::of(Code::WrongRequest, "args"))?;
+    Event::from_arguments(name, &arguments).map_err(|error| match error {
+        EmitError::Reserved(_) => refused,
+        _ => Refusal::of(Code::WrongRequest, "args"),
+    })
+}
