@@ -6,8 +6,10 @@
 //! client and a server that is well is the business of [`Proxy`](crate::Proxy). [`NatsCluster`] is several servers that
 //! replicate. This module knows no client library: tests bring theirs.
 
+mod authority;
 mod cluster;
 mod monitor;
+mod operator;
 mod options;
 mod process;
 
@@ -19,7 +21,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use authority::Authority;
 pub use cluster::NatsCluster;
+pub use operator::Operator;
 pub use options::{Options, User};
 
 use crate::wait::{DEADLINE, until, within};
