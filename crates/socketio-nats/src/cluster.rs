@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::adapter::NatsAdapter;
 use crate::connection::{self, ConnectionError};
 use crate::counters::Counters;
+use crate::denials::Denials;
 use crate::ephemeral::Broker;
 use crate::epoch::{Epoch, EpochError};
 use crate::follower::{self, Follower, Source};
@@ -41,6 +42,14 @@ pub enum Error {
     /// NATS cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectionError),
+    /// NATS denies a subject.
+    #[error(
+        "NATS denies this node: {denied}; its user needs all permissions that docs/operations.md lists"
+    )]
+    Denied {
+        /// The act and its subject, as the server says it.
+        denied: String,
+    },
     /// The log cannot be used.
     #[error("open the log")]
     Log(#[from] StreamError),
@@ -66,7 +75,8 @@ impl Error {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         match self {
-            Self::Prefix(_) | Self::Connect(ConnectionError::ReadCredentials { .. }) => true,
+            Self::Prefix(_) => true,
+            Self::Connect(error) => error.is_lasting(),
             Self::Log(error) => matches!(error, StreamError::OtherSetting { .. }),
             Self::Sessions(error) => matches!(error, BucketError::Differs { .. }),
             _ => false,
@@ -120,9 +130,31 @@ impl NatsCluster {
         read_models: HashMap<String, Arc<dyn ReadModel>>,
     ) -> Result<Self, Error> {
         let names = Names::new(&options.prefix)?;
-        let options = Arc::new(options);
         let counters = Arc::new(Counters::default());
-        let (client, connections) = connection::connect(&options, &names, counters.clone()).await?;
+        let denials = Arc::new(Denials::default());
+        let connecting = connection::connect(&options, &names, counters.clone(), denials.clone());
+        let connected = connecting.await?;
+        let entering = Self::enter(options, names, node, read_models, connected, counters);
+        // What is denied is not answered: it would be a timeout that does not say why.
+        tokio::select! {
+            biased;
+            entered = entering => entered.map_err(|error| match denials.seen() {
+                Some(denied) => Error::Denied { denied },
+                None => error,
+            }),
+            denied = denials.first() => Err(Error::Denied { denied }),
+        }
+    }
+
+    async fn enter(
+        options: Options,
+        names: Names,
+        node: NodeId,
+        read_models: HashMap<String, Arc<dyn ReadModel>>,
+        (client, connections): (Client, watch::Receiver<u64>),
+        counters: Arc<Counters>,
+    ) -> Result<Self, Error> {
+        let options = Arc::new(options);
         let jetstream = ContextBuilder::new().timeout(CALL).build(client.clone());
         let open = open_log(&jetstream, &names, options, &counters, &read_models).await?;
         let Open { source, log } = open;

@@ -1,12 +1,16 @@
 //! The connection to NATS: noticed when it is dead within seconds, and made again for ever.
+//!
+//! Credentials and certificates are read when it is first made; a node that is to have others is started again.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 
 use crate::counters::Counters;
+use crate::denials::Denials;
 use crate::names::Names;
 use crate::options::{Credentials, Options, Tls};
 
@@ -38,6 +42,26 @@ pub enum ConnectionError {
         #[source]
         source: std::io::Error,
     },
+    /// A certificate or a key cannot be read.
+    #[error("read the NATS TLS file {path}")]
+    ReadTls {
+        /// The file.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ConnectionError {
+    /// Whether another attempt would fail as well.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::ReadCredentials { .. } | Self::ReadTls { .. } => true,
+            // Users and certificates can be mended at the server.
+            Self::Connect { .. } => false,
+        }
+    }
 }
 
 /// Connects; also tells whenever a connection was made, the first one included.
@@ -45,6 +69,7 @@ pub(crate) async fn connect(
     options: &Options,
     names: &Names,
     counters: Arc<Counters>,
+    denials: Arc<Denials>,
 ) -> Result<(Client, watch::Receiver<u64>), ConnectionError> {
     let (connections, connected) = watch::channel(0);
     let connecting = ConnectOptions::new()
@@ -57,11 +82,11 @@ pub(crate) async fn connect(
             if matches!(event, Event::Connected) {
                 connections.send_modify(|n| *n += 1);
             }
-            note(&event, &counters);
+            note(&event, &counters, &denials);
             std::future::ready(())
         });
     let connecting = with_credentials(connecting, &options.credentials).await?;
-    let connecting = with_tls(connecting, &options.tls);
+    let connecting = with_tls(connecting, options)?;
     let servers = options.servers.join(",");
     let client = connecting
         .connect(&options.servers)
@@ -92,14 +117,31 @@ async fn with_credentials(
     })
 }
 
-fn with_tls(mut connecting: ConnectOptions, tls: &Tls) -> ConnectOptions {
-    if let Some(roots) = &tls.roots {
-        connecting = connecting.add_root_certificates(roots.clone());
+fn with_tls(
+    mut connecting: ConnectOptions,
+    options: &Options,
+) -> Result<ConnectOptions, ConnectionError> {
+    let Tls { roots, certificate } = &options.tls;
+    if let Some(roots) = roots {
+        connecting = connecting.add_root_certificates(readable(roots)?);
     }
-    if let Some((certificate, key)) = &tls.certificate {
-        connecting = connecting.add_client_certificate(certificate.clone(), key.clone());
+    if let Some((certificate, key)) = certificate {
+        connecting = connecting.add_client_certificate(readable(certificate)?, readable(key)?);
     }
-    connecting
+    // A server tells addresses of others without a scheme: those must not be trusted with less.
+    let is_secured = |server: &String| server.starts_with("tls://");
+    Ok(connecting.require_tls(options.servers.iter().any(is_secured)))
+}
+
+/// The client library names no file when it cannot read one.
+fn readable(path: &Path) -> Result<PathBuf, ConnectionError> {
+    match std::fs::File::open(path) {
+        Ok(_) => Ok(path.to_owned()),
+        Err(source) => Err(ConnectionError::ReadTls {
+            path: path.display().to_string(),
+            source,
+        }),
+    }
 }
 
 /// Addresses may hold `user:password@`.
@@ -125,7 +167,7 @@ fn back_off(attempts: usize) -> Duration {
     wait.mul_f64(rand::random_range(0.75..1.25))
 }
 
-fn note(event: &Event, counters: &Counters) {
+fn note(event: &Event, counters: &Counters, denials: &Denials) {
     match event {
         Event::Connected => tracing::info!("connected to NATS"),
         Event::Disconnected => {
@@ -136,6 +178,9 @@ fn note(event: &Event, counters: &Counters) {
             counters.slow_consumers.increment();
             tracing::debug!("a subscription of this node is too slow");
         }
+        Event::ServerError(ServerError::Other(error)) if denials.take(error, counters) => {}
+        // An attempt to connect again failed, for one of these reasons: no server, no right to enter, no trust.
+        Event::ClientError(error) => tracing::warn!(%error, "NATS"),
         other => tracing::info!(event = %other, "NATS"),
     }
 }

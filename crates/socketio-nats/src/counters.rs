@@ -27,6 +27,8 @@ impl Counter {
 pub struct Counters {
     /// Connections to NATS that were lost.
     pub connections_lost: Counter,
+    /// Times that NATS denied this node a subject.
+    pub permissions_violated: Counter,
     /// Times that a subscription of this node was too slow, and something sent at most once was dropped.
     pub slow_consumers: Counter,
     /// Attempts to publish to the log that were made again.

@@ -32,7 +32,7 @@ pub enum EpochError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The server did not answer in time.
-    #[error("no answer about the epoch within {DEADLINE:?}")]
+    #[error("no answer about the epoch within {DEADLINE:?}: are the permissions complete?")]
     NoAnswer,
     /// The server refused.
     #[error("read or write the epoch")]
@@ -96,12 +96,11 @@ impl Epoch {
     pub(crate) async fn of(&self, stream_created: i64) -> Result<u64, EpochError> {
         for _ in 0..ATTEMPTS {
             match self.read().await? {
-                Some((_, stored)) if stored.stream_created == stream_created => {
+                (_, Some(stored)) if stored.stream_created == stream_created => {
                     return Ok(stored.epoch);
                 }
-                found => {
-                    let revision = found.map_or(0, |(revision, _)| revision);
-                    let before = found.map_or(0, |(_, stored)| stored.epoch);
+                (revision, stored) => {
+                    let before = stored.map_or(0, |stored| stored.epoch);
                     if let Some(epoch) = self.write(revision, before, stream_created).await? {
                         return Ok(epoch);
                     }
@@ -114,15 +113,14 @@ impl Epoch {
     /// Ends an epoch; if somebody else has done so already, theirs is the new one.
     pub(crate) async fn raise(&self, from: u64, stream_created: i64) -> Result<u64, EpochError> {
         for _ in 0..ATTEMPTS {
-            let found = self.read().await?;
-            if let Some((_, stored)) = found
+            let (revision, stored) = self.read().await?;
+            if let Some(stored) = stored
                 && stored.epoch > from
                 && stored.stream_created == stream_created
             {
                 return Ok(stored.epoch);
             }
-            let revision = found.map_or(0, |(revision, _)| revision);
-            let before = found.map_or(from, |(_, stored)| stored.epoch.max(from));
+            let before = stored.map_or(from, |stored| stored.epoch.max(from));
             if let Some(epoch) = self.write(revision, before, stream_created).await? {
                 return Ok(epoch);
             }
@@ -130,11 +128,14 @@ impl Epoch {
         Err(EpochError::Contended)
     }
 
-    async fn read(&self) -> Result<Option<(u64, Stored)>, EpochError> {
+    /// The key's revision, and what it holds: nothing if it was deleted, or cannot be read.
+    async fn read(&self) -> Result<(u64, Option<Stored>), EpochError> {
         let entry = timeout(DEADLINE, self.store.entry(KEY)).await;
         let entry = entry.map_err(|_| EpochError::NoAnswer)?;
         let entry = entry.map_err(|source| EpochError::Refused(source.into()))?;
-        Ok(entry.and_then(|entry| Some((entry.revision, codec::decode(&entry.value).ok()?))))
+        Ok(entry.map_or((0, None), |entry| {
+            (entry.revision, codec::decode(&entry.value).ok())
+        }))
     }
 
     /// Writes the epoch after `before`, unless somebody has written since `revision`.
@@ -155,5 +156,37 @@ impl Epoch {
             Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(EpochError::Refused(error.into())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{connect, names};
+    use chatcluster_harness::nats::Options;
+    use chatcluster_harness::{NatsServer, within};
+
+    #[tokio::test]
+    async fn an_epoch_that_was_deleted_or_overwritten_is_followed_by_a_later_one() {
+        let server = NatsServer::start(Options::default()).await;
+        let jetstream = jetstream::new(connect(server.address()).await);
+        let names = names();
+        let opened = Epoch::open(&jetstream, &names, 1, StorageType::Memory);
+        let epoch = within("the bucket", opened).await.unwrap();
+        let first = epoch.of(7).await.unwrap();
+        assert_eq!(epoch.of(7).await.unwrap(), first);
+
+        // It is made of the clock, in seconds.
+        let mut second = first;
+        let later = async {
+            while second <= first {
+                epoch.store.delete(KEY).await.unwrap();
+                second = epoch.of(7).await.unwrap();
+            }
+        };
+        within("a later epoch", later).await;
+        epoch.store.put(KEY, "strange".into()).await.unwrap();
+        let third = epoch.raise(second, 7).await.unwrap();
+        assert!(third > second, "{third}");
     }
 }

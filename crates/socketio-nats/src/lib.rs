@@ -6,7 +6,8 @@
 //! - **Sessions.** One KV bucket; each write names the revision that it replaces (`sessions`).
 //! - **Casts and requests.** Core subjects, at most once; who is there is known by heartbeats (`ephemeral`, `peers`).
 //!
-//! [`NatsCluster`] puts them together. Names are in [`names`], formats in [`codec`].
+//! [`NatsCluster`] puts them together. Names are in [`names`], formats in [`codec`], what a node must be allowed in
+//! [`permissions`].
 
 mod adapter;
 mod answers;
@@ -16,12 +17,14 @@ mod cluster;
 pub mod codec;
 mod connection;
 mod counters;
+mod denials;
 mod ephemeral;
 mod epoch;
 mod follower;
 pub mod names;
 mod options;
 mod peers;
+pub mod permissions;
 mod pipeline;
 mod publisher;
 mod queue;

@@ -50,7 +50,7 @@ pub enum JoinError {
     #[error("subscribe to heartbeats")]
     Subscribe(#[source] async_nats::SubscribeError),
     /// The own heartbeat did not come back: no connection, no permission, or `no_echo`.
-    #[error("hear the own heartbeat within {JOIN_TIME:?}")]
+    #[error("hear the own heartbeat within {JOIN_TIME:?}: are the permissions complete?")]
     Unheard,
 }
 

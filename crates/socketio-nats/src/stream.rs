@@ -188,3 +188,34 @@ fn compare(found: &Config, wanted: &Config) -> Result<(), StreamError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The setting that the error names, if a stream made with `made` is found by a node with `now`.
+    fn named(made: &Options, now: &Options) -> Option<&'static str> {
+        let names = |options: &Options| Names::new(&options.prefix).unwrap();
+        let [found, wanted] = [made, now].map(|options| config(&names(options), options));
+        match compare(&found, &wanted) {
+            Err(StreamError::OtherSetting { setting, .. }) => Some(setting),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_another_one_is_named() {
+        let usual = Options::new("nats://a", "a.b");
+        let replicas = Options {
+            replicas: 3,
+            ..usual.clone()
+        };
+        let unlimited = Options {
+            retention: Duration::ZERO,
+            ..usual.clone()
+        };
+        assert_eq!(named(&usual, &usual), None);
+        assert_eq!(named(&usual, &replicas), Some("replicas"));
+        assert_eq!(named(&unlimited, &usual), Some("retention"));
+    }
+}

@@ -60,10 +60,15 @@ const LOG: [Row; 10] = [
     ),
 ];
 
-const NODES: [Row; 12] = [
+const NODES: [Row; 13] = [
     ("nats_connections_lost", "Connections to NATS lost", |n| {
         n.connections_lost.get()
     }),
+    (
+        "nats_permissions_violated",
+        "Times that NATS denied this server a subject",
+        |n| n.permissions_violated.get(),
+    ),
     (
         "nats_slow_consumers",
         "Casts or answers dropped by the client library",

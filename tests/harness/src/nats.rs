@@ -6,8 +6,10 @@
 //! client and a server that is well is the business of [`Proxy`](crate::Proxy). [`NatsCluster`] is several servers that
 //! replicate. This module knows no client library: tests bring theirs.
 
+mod authority;
 mod cluster;
 mod monitor;
+mod operator;
 mod options;
 mod process;
 
@@ -19,8 +21,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use authority::Authority;
 pub use cluster::NatsCluster;
-pub use options::Options;
+pub use operator::Operator;
+pub use options::{Options, User};
 
 use crate::wait::{DEADLINE, until, within};
 use options::{Place, Ports, Routing};
@@ -88,6 +92,20 @@ impl NatsServer {
     pub async fn monitor(&self, path: &str) -> Value {
         let answer = within("the monitoring endpoint answers", self.ask(path)).await;
         answer.expect("JSON from the monitoring endpoint").body
+    }
+
+    /// What the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// What the server has logged about users who did what they may not, a line each.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        let log = self.log();
+        let lines = log.lines().filter(|line| line.contains(" Violation - "));
+        lines.map(str::to_owned).collect()
     }
 
     async fn ask(&self, path: &str) -> io::Result<monitor::Answer> {

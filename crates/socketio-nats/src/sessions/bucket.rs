@@ -37,7 +37,9 @@ pub enum BucketError {
         source: CreateKeyValueError,
     },
     /// The broker did not answer in time.
-    #[error("the broker does not answer about the bucket {bucket} within {DEADLINE:?}")]
+    #[error(
+        "the broker does not answer about the bucket {bucket} within {DEADLINE:?}: are the permissions complete?"
+    )]
     TimedOut {
         /// The bucket.
         bucket: String,

@@ -27,6 +27,13 @@ impl Options {
         ))
     }
 
+    /// Nobody is let in but these.
+    #[must_use]
+    pub fn with_users(self, users: &[User]) -> Self {
+        let users: String = users.iter().map(User::render).collect();
+        self.with_settings(&format!("authorization {{ users: [\n{users}] }}"))
+    }
+
     /// Adds lines to the top level of the file.
     #[must_use]
     pub fn with_settings(mut self, lines: &str) -> Self {
@@ -75,6 +82,27 @@ lame_duck_grace_period: "200ms"
             }
         }
         block + "}\n"
+    }
+}
+
+/// A user of a server.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+    /// A `permissions` block.
+    pub permissions: String,
+}
+
+impl User {
+    fn render(&self) -> String {
+        let (name, password) = (json!(self.name), json!(self.password));
+        format!(
+            "{{ user: {name}, password: {password}\n{} }}\n",
+            self.permissions
+        )
     }
 }
 

@@ -93,10 +93,15 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// The log.
+    pub(super) fn log(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The end of the log.
     pub(super) fn log_tail(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(TAIL)..].join("\n")
     }
