@@ -136,7 +136,7 @@ test-web: $(WEB_MODULES)
 	@$(STEP) "page tests" npm --prefix server/web run --silent test
 
 .PHONY: test-compat
-test-compat: web $(COMPAT_PACKAGES)
+test-compat: web nats $(COMPAT_PACKAGES)
 	@scripts/need.sh rust browser
 	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
 	@$(STEP) "compatibility tests" npm --prefix tests/compat run --silent test

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const FOLDER = dirname(fileURLToPath(import.meta.url));
-const SUITES = ["protocol", "client", "chat", "examples", "python", "browser", "faults"];
+const SUITES = ["protocol", "client", "chat", "examples", "python", "browser", "faults", "nats"];
 const FILE_DEADLINE = 600_000;
 
 const names = process.argv.slice(2);

@@ -202,7 +202,7 @@ function accepts(port) {
 }
 
 /** Tries again on other ports if somebody took them between the probe and the start. @template T @param {() => Promise<T>} start */
-async function retryTakenPort(start) {
+export async function retryTakenPort(start) {
   for (let attempt = 1; ; attempt++) {
     try {
       return await start();
@@ -212,8 +212,8 @@ async function retryTakenPort(start) {
   }
 }
 
-/** @param {Server} server @param {() => Promise<boolean>} ready @param {string} what */
-async function waitReady(server, ready, what) {
+/** Waits for a started process; one that ends before, or is not ready in time, is an error with its output. @param {Server} server @param {() => Promise<boolean>} ready @param {string} what */
+export async function waitReady(server, ready, what) {
   try {
     await until(
       async () => {
@@ -273,7 +273,7 @@ export function startOnPorts(command, args, { name, nodes = 1, env = {} }) {
 }
 
 /**
- * The chat server. Ready means: /readyz answers 200 on every node and on the admin listener.
+ * The chat server. Ready means: /readyz answers 200 on every node and on the admin listener, or /livez with `awaits: "life"`.
  * @param {{
  *   nodes?: number,
  *   config?: object | string,
@@ -281,12 +281,13 @@ export function startOnPorts(command, args, { name, nodes = 1, env = {} }) {
  *   port?: number,
  *   args?: string[],
  *   env?: Record<string, string>,
+ *   awaits?: "readiness" | "life",
  * }} [options] `config`: an object is written as JSON, which is YAML; a string as it is.
  *   `dataDir`: kept at the end if given (to start again on the same data), otherwise a temporary folder removed by stop() and kill().
  *   `port`: to start again on the same port (the nodes take the next ones).
  * @returns {Promise<Chat>}
  */
-export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {} } = {}) {
+export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {}, awaits = "readiness" } = {}) {
   const [file, ...before] = againstReference ? [process.execPath, REFERENCE, "chat"] : [binary("server")];
   return retryTakenPort(async () => {
     const first = port ?? (await freePorts(nodes));
@@ -305,7 +306,8 @@ export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {
     chat.adminUrl = `http://127.0.0.1:${admin}`;
     chat.dataDir = data;
     chat.gone.then(() => rmSync(temporary, { recursive: true, force: true }));
-    await waitReady(chat, () => allReady([...chat.urls, chat.adminUrl]), `chat server is ready on ${chat.urls.join(", ")}`);
+    const [path, state] = awaits === "life" ? ["/livez", "alive"] : ["/readyz", "ready"];
+    await waitReady(chat, () => allAnswer([...chat.urls, chat.adminUrl], path), `chat server is ${state} on ${chat.urls.join(", ")}`);
     return chat;
   });
 }
@@ -315,10 +317,10 @@ export function drainCommand(adminUrl) {
   return new Server(binary("server"), ["drain", "--admin", new URL(adminUrl).host], {});
 }
 
-/** @param {string[]} urls */
-async function allReady(urls) {
+/** @param {string[]} urls @param {string} path */
+async function allAnswer(urls, path) {
   for (const url of urls) {
-    const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
+    const answer = await fetch(`${url}${path}`, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
     if (answer?.status !== 200) return false;
   }
   return true;

@@ -1,0 +1,232 @@
+// Clients under load on several servers, for tests that hurt what is beneath them. Each keeps its own list of what it was
+// shown, each sender its list of what was acknowledged; what is lost, doubled or out of order is computed from those alone.
+import { randomUUID } from "node:crypto";
+import { MODES, People } from "../chat/people.mjs";
+import { pause, until } from "../support/wait.mjs";
+
+const ROOM = "flow";
+/** A sender gives an attempt up after this long, and tries again. */
+const ATTEMPT = 3_000;
+/** Between two attempts. */
+const BACK_OFF = 100;
+
+/** A client that keeps coming back, to another server each time. */
+class Member {
+  /** What it was shown, in order, lobby and room mixed. @type {{room: string | null, content: string, position: number}[]} */
+  list = [];
+  /** @type {{reason: string, recovered: boolean | undefined, away: number}[]} each end of a connection, and what followed */
+  returns = [];
+  /** @type {string[]} what a client that does as the protocol says must never see */
+  surprises = [];
+  #serverOffset = 0;
+
+  /** @param {People} people @param {string[]} urls @param {number} index */
+  constructor(people, urls, index) {
+    this.index = index;
+    // on each server, by each transport
+    this.inRoom = index % 4 < 2;
+    this.mode = Object.keys(MODES)[index % 3];
+    let server = index % urls.length;
+    const auth = (done) => done({ retryable: true, serverOffset: this.#serverOffset || undefined });
+    this.person = people.begin(urls[server], {}, { ...MODES[this.mode], auth });
+    const { socket } = this.person;
+    this.socket = socket;
+    socket.io.on("reconnect_attempt", () => {
+      server = (server + 1) % urls.length;
+      socket.io.uri = urls[server];
+    });
+    socket.on("chat message", (content, position) => this.#shown(null, content, position));
+    socket.on("room:message", (room, content, position) => this.#shown(room, content, position));
+    socket.on("disconnect", (reason) => this.#gone(reason));
+    socket.on("connect", () => this.#back());
+    socket.on("connect_error", (error) => this.#refused(error));
+    socket.on("history gap", (gap) => this.surprises.push(`history gap ${JSON.stringify(gap)}`));
+  }
+
+  #shown(room, content, position) {
+    this.list.push({ room, content, position });
+    if (room === null) this.#serverOffset = position;
+  }
+
+  #gone(reason) {
+    this.returns.push({ reason, recovered: undefined, away: Date.now() });
+    if (!/^transport (close|error)$/.test(reason)) this.surprises.push(`disconnect: ${reason}`);
+  }
+
+  #back() {
+    const last = this.returns.at(-1);
+    if (!last) return;
+    last.recovered = this.socket.recovered;
+    last.away = Date.now() - last.away;
+    if (!last.recovered && this.inRoom) this.socket.emit("room:join", ROOM);
+  }
+
+  /** A handshake that fails is tried again by the client itself; a refusal is not. */
+  #refused(error) {
+    if (this.socket.active) return;
+    if (error.data?.retry) setTimeout(() => this.socket.connect(), BACK_OFF);
+    else this.surprises.push(`connect_error: ${error.message} ${JSON.stringify(error.data)}`);
+  }
+
+  async enter() {
+    await until(() => this.socket.connected, 20_000, `client ${this.index} connects by ${this.mode}`);
+    if (this.inRoom) await this.person.ask("room:join", ROOM);
+  }
+}
+
+/** Members and the messages that some of them send, until {@link Load.rest}. */
+export class Load {
+  /** @type {Member[]} */
+  members = [];
+  /** Acknowledged position by content. @type {Map<string, number>} */
+  acknowledged = new Map();
+  /** Contents that were sent and are not acknowledged yet. @type {Set<string>} */
+  open = new Set();
+  /** @type {number[]} milliseconds from the first attempt to the acknowledgement */
+  latencies = [];
+  retries = 0;
+  /** @type {string[]} */
+  surprises = [];
+  /** @type {Map<string, number>} refusals by code */
+  refusals = new Map();
+  #people = new People({ reconnectionDelay: 50, reconnectionDelayMax: 500 });
+  #sending = true;
+  #flows;
+  /** @type {Promise<void>[]} */
+  #sends = [];
+
+  /** @param {string[]} urls @param {{clients?: number, senders?: number, rate?: number}} [options] `rate`: messages a second, of all senders */
+  static async start(urls, { clients = 60, senders = 10, rate = 50 } = {}) {
+    const load = new Load(urls, clients);
+    try {
+      for (let i = 0; i < clients; i += 20) await Promise.all(load.members.slice(i, i + 20).map((member) => member.enter()));
+    } catch (error) {
+      load.close();
+      throw error;
+    }
+    load.#flows = load.members.slice(0, senders).map((member) => load.#flow(member, rate / senders));
+    return load;
+  }
+
+  /** @param {string[]} urls @param {number} clients */
+  constructor(urls, clients) {
+    this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, urls, index));
+  }
+
+  /** Sends at its rate whatever happens: what is not acknowledged is tried again beside what is new. */
+  async #flow(member, perSecond) {
+    const start = Date.now();
+    for (let n = 0; this.#sending; n++) {
+      const room = n % 3 === 0 && member.inRoom ? ROOM : null;
+      this.#sends.push(this.#send(member, room, `${member.index}-${n}`));
+      await pause(Math.max(0, start + ((n + 1) * 1000) / perSecond - Date.now()));
+    }
+  }
+
+  /** One message with one id, tried until it is acknowledged. */
+  async #send(member, room, content) {
+    const id = randomUUID();
+    const begin = Date.now();
+    this.open.add(content);
+    for (let attempt = 0; ; attempt++) {
+      if (attempt > 0) this.retries++;
+      const args = room === null ? ["chat message", content, id] : ["room:message", room, content, id];
+      // a timeout, or the connection has ended: whether it is stored is not known
+      const answer = await member.socket.timeout(ATTEMPT).emitWithAck(...args).catch(() => undefined);
+      if (answer?.serverOffset) {
+        this.acknowledged.set(content, answer.serverOffset);
+        break;
+      }
+      if (answer?.error) this.refusals.set(answer.error.code, (this.refusals.get(answer.error.code) ?? 0) + 1);
+      // not in the room: the session is new, and has sent its join before this
+      if (answer?.error && !answer.error.retry && answer.error.code !== 204) {
+        this.surprises.push(`${content} was refused: ${JSON.stringify(answer.error)}`);
+        break;
+      }
+      await pause(BACK_OFF);
+    }
+    this.open.delete(content);
+    this.latencies.push(Date.now() - begin);
+  }
+
+  /** Waits until `count` more messages have been acknowledged. */
+  async flows(count, deadline = 20_000) {
+    const goal = this.acknowledged.size + count;
+    await until(() => this.acknowledged.size >= goal, deadline, () => `${count} more acknowledgements; ${goal - this.acknowledged.size} are lacking, ${this.open.size} open, ${this.#absent()} clients away`);
+  }
+
+  /** Waits until this many messages wait for their acknowledgement. */
+  async stalls(count) {
+    await until(() => this.open.size >= count, 20_000, () => `${count} messages wait; ${this.open.size} do`);
+  }
+
+  /** Waits until everybody is connected. */
+  async allHere(deadline = 20_000) {
+    await until(() => this.members.every(({ socket }) => socket.connected), deadline, () => `all are back; ${this.#absent()} are not`);
+  }
+
+  #absent() {
+    return this.members.filter(({ socket }) => !socket.connected).length;
+  }
+
+  /** Sends nothing new, waits until all is acknowledged and everybody has been shown what was sent last. */
+  async rest(deadline = 30_000) {
+    this.#sending = false;
+    const end = Date.now() + deadline;
+    await Promise.all(this.#flows);
+    await until(() => this.open.size === 0, deadline, () => `all is acknowledged; ${this.open.size} are not: ${[...this.open].slice(0, 5)}`);
+    await Promise.all(this.#sends);
+    await this.allHere(Math.max(1_000, end - Date.now()));
+    await this.#send(this.members[0], null, "the last one");
+    const last = ({ list }) => list.some(({ content }) => content === "the last one");
+    // one that lost it is judged by its list
+    await until(() => this.members.every(last), Math.max(1_000, end - Date.now())).catch(() => {});
+  }
+
+  /** What the lists say. */
+  verdict() {
+    const positions = new Map();
+    for (const { list } of this.members) for (const { content, position, room } of list) positions.set(position, { content, room, position });
+    const log = [...positions.values()].sort((a, b) => a.position - b.position);
+    const stored = new Map();
+    for (const { content, position } of log) stored.set(content, [...(stored.get(content) ?? []), position]);
+    const wrong = this.members.map((member) => judge(member, log, this.acknowledged)).filter(({ faults }) => faults.length > 0);
+    const returns = this.members.flatMap((member) => member.returns);
+    return {
+      messages: log.length,
+      acknowledged: this.acknowledged.size,
+      storedTwice: [...stored].filter(([, all]) => all.length > 1),
+      misplaced: [...this.acknowledged].filter(([content, position]) => stored.get(content)?.[0] !== position),
+      wrong,
+      returns: returns.length,
+      recovered: returns.filter(({ recovered }) => recovered).length,
+      surprises: [...this.surprises, ...this.members.flatMap(({ surprises }) => surprises)],
+      longestAway: Math.max(0, ...returns.map(({ away }) => away)),
+      latencies: this.latencies.toSorted((a, b) => a - b),
+    };
+  }
+
+  close() {
+    this.#sending = false;
+    this.#people.close();
+  }
+}
+
+/** What is wrong with one client's list, which must be the log's entries of its places, in the log's order. */
+function judge(member, log, acknowledged) {
+  const own = log.filter(({ room }) => room === null || member.inRoom);
+  const counts = new Map();
+  for (const { content } of member.list) counts.set(content, (counts.get(content) ?? 0) + 1);
+  const lost = own.filter(({ content }) => acknowledged.has(content) && !counts.has(content)).map(({ content }) => content);
+  const doubled = [...counts].filter(([, count]) => count > 1).map(([content]) => content);
+  const inverted = member.list.filter(({ position }, i) => i > 0 && position <= member.list[i - 1].position).length;
+  const differs = member.list.findIndex(({ position, content }, i) => own[i]?.position !== position || own[i]?.content !== content);
+  const faults = [];
+  if (lost.length > 0) faults.push(`${lost.length} lost: ${lost.slice(0, 10)}`);
+  if (doubled.length > 0) faults.push(`${doubled.length} doubled: ${doubled.slice(0, 10)}`);
+  if (inverted > 0) faults.push(`${inverted} inverted`);
+  if (differs >= 0 || member.list.length !== own.length) {
+    faults.push(`differs from the log from entry ${differs >= 0 ? differs : member.list.length} on, ${member.list.length} of ${own.length} entries`);
+  }
+  return { client: member.index, mode: member.mode, faults, returns: member.returns };
+}
