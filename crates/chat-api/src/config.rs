@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{JwtAlgorithm, LogLevel, Nats, Nodes};
+use crate::{JwtAlgorithm, LogLevel, Nats, Nodes, Relay};
 
 /// A configuration that passed [`ServerConfig::validate`](crate::ServerConfig::validate).
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub drain: Drain,
     /// The NATS cluster that servers share, if any; then `nodes` is 1.
     pub nats: Option<Nats>,
+    /// How servers of that cluster bring each other requests, if they do.
+    pub relay: Option<Relay>,
 }
 
 /// Connections: heartbeats, sizes, transports.

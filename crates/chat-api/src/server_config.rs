@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DurationText, LogLevel, NatsSection, Nodes};
+use crate::{DurationText, LogLevel, NatsSection, Nodes, RelaySection};
 
 /// The server's configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub drain: DrainSection,
     /// The NATS cluster that servers share.
     pub nats: NatsSection,
+    /// How servers of that cluster bring each other requests.
+    pub relay: RelaySection,
 }
 
 impl Default for ServerConfig {
@@ -57,6 +59,7 @@ impl Default for ServerConfig {
             limits: LimitsSection::default(),
             drain: DrainSection::default(),
             nats: NatsSection::default(),
+            relay: RelaySection::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 use crate::{
     Auth, AuthSection, AuthType, Config, Cors, CorsSection, Drain, DurationText, Engine, History,
     Jwt, Limits, Nodes, Origins, Problem, Problems, Recovery, ServerConfig, Transport, nats::nats,
+    relay::relay,
 };
 
 /// Slack of the span that the log must keep (`semantics.md` rule 6).
@@ -30,6 +31,7 @@ impl ServerConfig {
             limits: limits(self, &mut check),
             drain: drain(self, &mut check),
             nats: nats(self, &mut check),
+            relay: relay(self, &mut check),
         };
         listeners(self, &mut check);
         if check.problems.is_empty() {
