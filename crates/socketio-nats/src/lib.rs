@@ -26,6 +26,7 @@ mod publisher;
 mod queue;
 mod read_model;
 mod requests;
+mod secret;
 mod sessions;
 mod stream;
 #[cfg(test)]
@@ -36,7 +37,8 @@ pub use connection::ConnectionError;
 pub use counters::{Counter, Counters};
 pub use epoch::EpochError;
 pub use options::{Credentials, Options, StorageType, Tls};
-pub use peers::JoinError;
+pub use peers::{JoinError, RelayPlace};
 pub use read_model::{ReadModel, ResetError};
+pub use secret::{PeerSecret, SecretError};
 pub use sessions::BucketError;
 pub use stream::StreamError;
