@@ -19,6 +19,8 @@ pub enum Code {
     Draining = 103,
     /// The server has not read the cluster's log yet.
     Starting = 104,
+    /// The log did not answer in time.
+    StoreUnanswered = 105,
     /// Arguments of the wrong number or type.
     WrongShape = 200,
     /// Content empty or too long.
@@ -51,12 +53,13 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::StoreBusy,
         Self::StoreFailed,
         Self::TooManyEvents,
         Self::Draining,
         Self::Starting,
+        Self::StoreUnanswered,
         Self::WrongShape,
         Self::ContentLength,
         Self::ClientOffset,
@@ -91,6 +94,7 @@ impl Code {
             Self::TooManyEvents => "too many events per second from this socket",
             Self::Draining => "the server is draining",
             Self::Starting => "the server is starting",
+            Self::StoreUnanswered => "the message store did not answer; the message may be stored",
             Self::WrongShape => "the arguments do not have the event's shape",
             Self::ContentLength => "content is empty or longer than the limit",
             Self::ClientOffset => "clientOffset is empty or longer than 128 characters",

@@ -102,6 +102,9 @@ impl Adapter for NatsAdapter {
             .log_subject(&self.namespace, &envelope, &self.shared.node);
         let lane = lane(&subject, &envelope.target);
         let id = self.message_id(record.as_ref());
+        let row = record
+            .as_ref()
+            .map(|record| (self.namespace.clone(), record.key));
         let payload = match codec::encode(&Logged { envelope, record }) {
             Ok(payload) => payload,
             Err(error) => {
@@ -119,18 +122,19 @@ impl Adapter for NatsAdapter {
             payload,
         };
         let pipeline = self.shared.pipeline.clone();
-        let published = move |fate: Result<_, AppendError>| match fate {
-            Ok(Stored {
-                position,
-                is_duplicate,
-            }) => pipeline.when_completed(
-                Appended {
-                    position,
-                    is_duplicate,
-                },
-                done,
-            ),
-            Err(error) => done(Err(error)),
+        let published = move |fate: Result<Stored, AppendError>| {
+            let stored = match fate {
+                Ok(stored) => stored,
+                Err(error) => return done(Err(error)),
+            };
+            let appended = Appended {
+                position: stored.position,
+                is_duplicate: stored.is_duplicate,
+            };
+            match row.filter(|_| stored.was_there) {
+                Some((namespace, key)) => pipeline.when_found((&namespace, key), appended, done),
+                None => pipeline.when_completed(appended, done),
+            }
         };
         self.shared.publisher.publish(message, Box::new(published));
     }

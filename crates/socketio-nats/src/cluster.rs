@@ -11,7 +11,7 @@ use async_nats::jetstream::kv::Store;
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::adapter::NatsAdapter;
@@ -29,6 +29,7 @@ use crate::read_model::{ReadModel, ResetError};
 use crate::secret::{self, PeerSecret, SecretError};
 use crate::sessions::{BucketError, KvSessions, ensure_bucket};
 use crate::stream::{self, StreamError};
+use crate::sweeper;
 
 /// How long JetStream may take to answer a call that is not bounded more tightly.
 const CALL: Duration = Duration::from_secs(5);
@@ -121,7 +122,7 @@ impl NatsCluster {
         let names = Names::new(&options.prefix)?;
         let options = Arc::new(options);
         let counters = Arc::new(Counters::default());
-        let client = connection::connect(&options, &names, counters.clone()).await?;
+        let (client, connections) = connection::connect(&options, &names, counters.clone()).await?;
         let jetstream = ContextBuilder::new().timeout(CALL).build(client.clone());
         let info = stream::ensure(&jetstream, &names, &options).await?;
         let (replicas, storage) = (options.replicas, options.storage);
@@ -144,7 +145,8 @@ impl NatsCluster {
         let pipeline = Pipeline::new(now, (begin, end), &read_models, counters.clone());
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
-        let follower = Follower::new(source, items.clone(), (now, created), begin, healthy);
+        let (log, into) = ((now, created, begin), (items.clone(), healthy));
+        let follower = Follower::new(source, log, into, connections);
         let peers = Peers::join(
             client.clone(),
             names.clone(),
@@ -242,28 +244,17 @@ impl NatsCluster {
         let _gone = progress.wait_for(Progress::is_caught_up).await;
     }
 
-    /// Gives the sessions of dead nodes the recovery window, so that they go if nobody takes them.
+    /// Gives the sessions of nodes that are gone the recovery window, so that they go if nobody takes them.
     pub fn sweep_sessions(&self, window: Duration) {
-        let mut deaths = self.shared.broker.peers.deaths();
         let weak = Arc::downgrade(&self.shared);
-        self.shared.tasks.lock().spawn(async move {
-            loop {
-                let dead = match deaths.recv().await {
-                    Ok(dead) => dead,
-                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
-                    Err(broadcast::error::RecvError::Closed) => return,
-                };
-                let Some(shared) = weak.upgrade() else {
-                    return;
-                };
-                match shared.sessions.sweep(&dead, window).await {
-                    Ok(swept) => tracing::info!(node = %dead, sessions = swept, "a node is gone"),
-                    Err(error) => {
-                        tracing::warn!(node = %dead, %error, "sessions of a node that is gone stay")
-                    }
-                }
-            }
-        });
+        let changes = self.shared.broker.peers.changes();
+        let sweeping = sweeper::run(weak, changes, window);
+        self.shared.tasks.lock().spawn(sweeping);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sessions(&self) -> &KvSessions {
+        &self.shared.sessions
     }
 
     /// Leaves: says farewell, and nothing more is delivered.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
 
 use crate::counters::Counters;
 use crate::names::Names;
@@ -39,11 +40,13 @@ pub enum ConnectionError {
     },
 }
 
+/// Connects; also tells whenever a connection was made, the first one included.
 pub(crate) async fn connect(
     options: &Options,
     names: &Names,
     counters: Arc<Counters>,
-) -> Result<Client, ConnectionError> {
+) -> Result<(Client, watch::Receiver<u64>), ConnectionError> {
+    let (connections, connected) = watch::channel(0);
     let connecting = ConnectOptions::new()
         .name(format!("chatcluster {}", names.prefix()))
         .custom_inbox_prefix(names.inbox())
@@ -51,19 +54,23 @@ pub(crate) async fn connect(
         .connection_timeout(CONNECT)
         .reconnect_delay_callback(back_off)
         .event_callback(move |event| {
+            if matches!(event, Event::Connected) {
+                connections.send_modify(|n| *n += 1);
+            }
             note(&event, &counters);
             std::future::ready(())
         });
     let connecting = with_credentials(connecting, &options.credentials).await?;
     let connecting = with_tls(connecting, &options.tls);
     let servers = options.servers.join(",");
-    connecting
+    let client = connecting
         .connect(&options.servers)
         .await
         .map_err(|source| ConnectionError::Connect {
             servers: without_secrets(&servers),
             source,
-        })
+        })?;
+    Ok((client, connected))
 }
 
 async fn with_credentials(

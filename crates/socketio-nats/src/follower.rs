@@ -50,6 +50,8 @@ pub(crate) enum Trouble {
     Stuck,
     #[error("the log is another one, or was set back")]
     NewEpoch,
+    #[error("the connection was made anew")]
+    Reconnected,
     #[error("no answer within {CALL:?}")]
     NoAnswer,
     #[error("the node is being closed")]
@@ -117,16 +119,17 @@ pub(crate) struct Follower {
     last: u64,
     /// Whether the log is being read; `None` or why not.
     health: watch::Sender<Option<String>>,
+    /// Raised when a connection was made: consumers in the memory of a server that was started anew are gone.
+    connections: watch::Receiver<u64>,
     moved_at: Instant,
 }
 
 impl Follower {
     pub(crate) fn new(
         source: Source,
-        items: mpsc::Sender<Item>,
-        (epoch, stream_created): (u64, i64),
-        last: u64,
-        health: watch::Sender<Option<String>>,
+        (epoch, stream_created, last): (u64, i64, u64),
+        (items, health): (mpsc::Sender<Item>, watch::Sender<Option<String>>),
+        connections: watch::Receiver<u64>,
     ) -> Self {
         Self {
             source,
@@ -135,6 +138,7 @@ impl Follower {
             stream_created,
             last,
             health,
+            connections,
             moved_at: Instant::now(),
         }
     }
@@ -157,6 +161,7 @@ impl Follower {
 
     /// Reads from after the last position until something is in the way.
     async fn read(&mut self) -> Trouble {
+        self.connections.mark_unchanged();
         if let Err(trouble) = self.look().await {
             return trouble;
         }
@@ -189,6 +194,7 @@ impl Follower {
                     Some(Err(source)) => Err(Trouble::Read(source.into())),
                     None => Err(Trouble::Stuck),
                 },
+                Ok(()) = self.connections.changed() => Err(Trouble::Reconnected),
                 _ = look.tick() => self.look().await,
             };
             if let Err(trouble) = outcome {

@@ -10,6 +10,7 @@
 
 mod adapter;
 mod answers;
+mod appends;
 mod casts;
 mod cluster;
 pub mod codec;
@@ -29,6 +30,7 @@ mod requests;
 mod secret;
 mod sessions;
 mod stream;
+mod sweeper;
 #[cfg(test)]
 mod testing;
 

@@ -20,7 +20,7 @@ use chatcluster_socketio::NodeId;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -43,8 +43,6 @@ const JOIN_TIME: Duration = Duration::from_secs(5);
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 /// A heartbeat is small; what is larger is not one.
 const MAX_BYTES: usize = 1024;
-/// Deaths that are kept for whoever reads [`Peers::deaths`] slowly.
-const DEATHS: usize = 256;
 
 /// The node cannot take part.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +105,6 @@ struct Shared {
     changes: watch::Sender<u64>,
     /// Raised when the own heartbeat came back.
     heard: watch::Sender<bool>,
-    deaths: broadcast::Sender<NodeId>,
     closing: watch::Sender<bool>,
 }
 
@@ -136,7 +133,6 @@ impl Peers {
             greet: Notify::new(),
             changes: watch::Sender::new(0),
             heard: watch::Sender::new(false),
-            deaths: broadcast::Sender::new(DEATHS),
             closing: watch::Sender::new(false),
         });
         let mut heard = shared.heard.subscribe();
@@ -190,11 +186,10 @@ impl Peers {
         self.shared.changes.subscribe()
     }
 
-    /// Nodes that are found dead from now on, each once per death; not those that said farewell.
-    ///
-    /// 256 are kept for a slow reader; then it is told that it lagged, and looks for nodes without heartbeat itself.
-    pub(crate) fn deaths(&self) -> broadcast::Receiver<NodeId> {
-        self.shared.deaths.subscribe()
+    /// Whether this node is the first of those that are there: what one node has to do for all is its task.
+    pub(crate) fn is_first(&self) -> bool {
+        let first = self.others().into_iter().min();
+        first.is_none_or(|first| self.shared.node < first)
     }
 
     /// Says whether this node can follow the log; the others are told at once.
@@ -330,8 +325,6 @@ impl Shared {
         for node in dead {
             self.counters.nodes_dead.increment();
             tracing::warn!(%node, "another node is dead: not heard for {DEAD_AFTER:?}");
-            // Nobody may want to know.
-            drop(self.deaths.send(node));
             self.changes.send_modify(|n| *n += 1);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One task does it all, so that every namespace sees the positions in their order and nothing between two of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::appends::{Appends, duplicate_of, tell};
 use crate::counters::Counters;
 use crate::names::token;
 use crate::read_model::{ReadModel, commit, try_commit};
@@ -53,12 +54,10 @@ pub(crate) enum Item {
 struct State {
     /// Handed to its namespace, or about to be.
     delivered: u64,
-    /// Handed over and done with.
-    completed: u64,
+    /// Handed over and done with, and who waits for that.
+    appends: Appends,
     epoch: u64,
     namespaces: HashMap<Box<str>, Weak<dyn Local>>,
-    /// Who waits for a position to be completed.
-    waiting: BTreeMap<u64, Vec<(Appended, AppendDone)>>,
 }
 
 /// How far a node has come in the log.
@@ -100,10 +99,9 @@ impl Pipeline {
         Arc::new(Self {
             state: Mutex::new(State {
                 delivered: position,
-                completed: position,
+                appends: Appends::new(position),
                 epoch,
                 namespaces: HashMap::new(),
-                waiting: BTreeMap::new(),
             }),
             read_models: read_models.collect(),
             progress: watch::Sender::new(Progress {
@@ -140,14 +138,31 @@ impl Pipeline {
 
     /// Calls back once this node has delivered what was appended.
     pub(crate) fn when_completed(&self, appended: Appended, done: AppendDone) {
-        {
-            let mut state = self.state.lock();
-            if appended.position > state.completed {
-                let waiting = state.waiting.entry(appended.position).or_default();
-                return waiting.push((appended, done));
-            }
-        }
-        done(Ok(appended));
+        let told = self.state.lock().appends.wait(appended, done);
+        tell(told.into_iter().collect());
+    }
+
+    /// As [`Pipeline::when_completed`], for what the log says it had already: where that is may be the place of a copy that
+    /// the row before it made void, so the row is asked for.
+    pub(crate) fn when_found(
+        &self,
+        (namespace, key): (&str, [u8; 16]),
+        appended: Appended,
+        done: AppendDone,
+    ) {
+        let Some(model) = self.read_models.get(token(namespace).as_str()).cloned() else {
+            return self.when_completed(appended, done);
+        };
+        let look = move |appended: Result<Appended, _>| {
+            tokio::spawn(async move {
+                let first = model.position_of(key).await;
+                done(appended.map(|appended: Appended| match first {
+                    Some(first) if first != appended.position => duplicate_of(first),
+                    _ => appended,
+                }));
+            });
+        };
+        self.when_completed(appended, Box::new(look));
     }
 
     /// Delivers until the follower has ended.
@@ -173,7 +188,8 @@ impl Pipeline {
             }
         };
         tokio::join!(submitting, delivering);
-        self.fail_waiting();
+        let waiting = self.state.lock().appends.end();
+        tell(waiting);
     }
 
     /// Gives a record to the read model, which commits in its own time; what follows it need not wait here.
@@ -293,28 +309,15 @@ impl Pipeline {
 
     /// A position is done with: whoever appended it is told.
     fn complete(&self, position: u64, first: Option<u64>) {
-        let done = {
-            let mut state = self.state.lock();
-            state.completed = position;
-            let later = state.waiting.split_off(&(position + 1));
-            std::mem::replace(&mut state.waiting, later)
-        };
-        for (mut appended, done) in done.into_values().flatten() {
-            if let (Some(first), true) = (first, appended.position == position) {
-                appended = Appended {
-                    position: first,
-                    is_duplicate: true,
-                };
-            }
-            done(Ok(appended));
-        }
+        let told = self.state.lock().appends.complete(position, first);
+        tell(told);
     }
 
     /// Tells every namespace how far the log has been read: positions of other namespaces are passed, too.
     fn advance(&self) {
         let (completed, locals) = {
             let state = self.state.lock();
-            (state.completed, locals(&state))
+            (state.appends.completed(), locals(&state))
         };
         for local in locals {
             local.advance(completed);
@@ -329,8 +332,7 @@ impl Pipeline {
             let mut state = self.state.lock();
             state.epoch = epoch.unwrap_or(state.epoch);
             state.delivered = position;
-            state.completed = position;
-            let waiting = std::mem::take(&mut state.waiting);
+            let waiting = state.appends.restart(position);
             (state.epoch, locals(&state), waiting)
         };
         // Before the namespaces hear of it: nobody may take the node for up to date meanwhile.
@@ -341,18 +343,7 @@ impl Pipeline {
         for local in locals {
             local.restart(epoch, position);
         }
-        // They are in the log; that this node could not read them on is no reason to say otherwise.
-        for (appended, done) in waiting.into_values().flatten() {
-            done(Ok(appended));
-        }
-    }
-
-    /// The node leaves: what was appended is in the log, whether or not it has been seen here.
-    fn fail_waiting(&self) {
-        let waiting = std::mem::take(&mut self.state.lock().waiting);
-        for (appended, done) in waiting.into_values().flatten() {
-            done(Ok(appended));
-        }
+        tell(waiting);
     }
 }
 
@@ -394,6 +385,9 @@ mod tests {
         fn reset(&self, _: u64) -> BoxFuture<'static, Result<(), ResetError>> {
             self.0.lock().clear();
             Box::pin(std::future::ready(Ok(())))
+        }
+        fn position_of(&self, key: [u8; 16]) -> BoxFuture<'static, Option<u64>> {
+            Box::pin(std::future::ready(self.0.lock().get(&key).copied()))
         }
         fn trim(&self, _: u64) {}
     }

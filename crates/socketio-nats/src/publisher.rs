@@ -48,6 +48,8 @@ pub(crate) struct Stored {
     pub(crate) position: u64,
     /// The log had a message with this id before this one was first sent.
     pub(crate) is_duplicate: bool,
+    /// The log had one with this id before the last attempt: this position may be that of a copy.
+    pub(crate) was_there: bool,
 }
 
 /// A message on its way into the log.
@@ -229,6 +231,7 @@ impl Lanes {
             Ok(ack) => Ok(Stored {
                 position: ack.sequence,
                 is_duplicate: ack.duplicate && job.attempts == 1,
+                was_there: ack.duplicate,
             }),
             Err(Failure::TooLarge) => Err(AppendError::TooLarge),
             Err(Failure::Again(cause)) if Instant::now() < job.deadline => {
@@ -243,9 +246,10 @@ impl Lanes {
                 tracing::warn!(
                     attempts = job.attempts,
                     cause,
-                    "an event could not be logged"
+                    "the log does not answer about an event"
                 );
-                Err(AppendError::NotStored)
+                // An attempt of it may have reached the log, or still lie in the connection's buffer.
+                Err(AppendError::Unanswered)
             }
         };
         self.settle(lane, fate);
@@ -275,8 +279,10 @@ impl Lanes {
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        let sent = self.sent.drain().map(|(_, job)| job);
-        for job in sent.chain(self.queue.drain(..)) {
+        for (_, job) in self.sent.drain() {
+            (job.done)(Err(AppendError::Unanswered));
+        }
+        for job in self.queue.drain(..) {
             (job.done)(Err(AppendError::Closed));
         }
     }

@@ -24,6 +24,9 @@ pub trait ReadModel: Store {
     /// Gives up all rows, behind what was committed before: what follows is the log of this epoch, from its beginning.
     fn reset(&self, epoch: u64) -> BoxFuture<'static, Result<(), ResetError>>;
 
+    /// The position of the row with this key; `None` if there is none, or it cannot be read.
+    fn position_of(&self, key: [u8; 16]) -> BoxFuture<'static, Option<u64>>;
+
     /// The log begins with this position now: rows below it go, some time later. Must not block.
     fn trim(&self, first: u64);
 }

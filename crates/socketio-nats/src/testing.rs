@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use chatcluster_harness::within;
-use chatcluster_socketio::NodeId;
+use chatcluster_socketio::session::{Record, Sessions as _};
+use chatcluster_socketio::{NodeId, SessionKey, Sid};
 
+use crate::NatsCluster;
 use crate::counters::Counters;
 use crate::names::Names;
 use crate::peers::Peers;
@@ -26,4 +28,30 @@ pub(crate) async fn join(client: &Client, name: &str) -> (Arc<Peers>, Arc<Counte
     let counters = Arc::new(Counters::default());
     let joined = Peers::join(client.clone(), names(), NodeId::new(name), counters.clone());
     (within("a node joins", joined).await.unwrap(), counters)
+}
+
+/// A session that is connected to this node.
+pub(crate) fn session_of(node: &str) -> Record {
+    Record {
+        sid: Sid::random(),
+        identity: Some("somebody".into()),
+        owner: NodeId::new(node),
+        takeovers: 0,
+        epoch: 1,
+        start: 7,
+        intervals: Vec::new(),
+        gap_below: 0,
+        is_caught_up: true,
+        is_connected: true,
+        is_untouched: false,
+        data: r#"{"name":"x"}"#.into(),
+        overflowed_at: None,
+    }
+}
+
+/// Stores one.
+pub(crate) async fn store_session(cluster: &NatsCluster, node: &str) {
+    let sessions = cluster.sessions();
+    let created = sessions.create(SessionKey::random(), session_of(node));
+    within("a session is stored", created).await.unwrap();
 }

@@ -38,6 +38,9 @@ pub enum EmitError {
     /// The log could not store the event; nothing was sent. Try again later.
     #[error("the log could not store the event")]
     NotStored,
+    /// The log did not answer in time: the event may be sent yet.
+    #[error("the log did not answer; the event may be in it")]
+    Unanswered,
     /// The event is larger than the log takes; nothing was sent.
     #[error("the event is too large for the log")]
     TooLarge,
@@ -71,6 +74,7 @@ impl From<AppendError> for EmitError {
         match error {
             AppendError::Busy => Self::Busy,
             AppendError::NotStored => Self::NotStored,
+            AppendError::Unanswered => Self::Unanswered,
             AppendError::TooLarge => Self::TooLarge,
             AppendError::Closed => Self::Closed,
         }

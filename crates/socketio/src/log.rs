@@ -103,7 +103,7 @@ pub trait Store: Send + Sync + 'static {
     fn commit(&self, position: u64, record: Record, done: CommitDone) -> Result<(), Busy>;
 }
 
-/// Why an append did not happen. Nothing was delivered to anybody.
+/// Why an append did not happen. But for [`AppendError::Unanswered`] nothing was delivered to anybody, nor will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// A queue is full: try again later.
@@ -112,6 +112,9 @@ pub enum AppendError {
     /// The store failed: try again later.
     #[error("the log could not store the event")]
     NotStored,
+    /// The log did not answer in time: the event may be in it, and may still be delivered. Try again with the same key.
+    #[error("the log did not answer; the event may be in it")]
+    Unanswered,
     /// The event is larger than the log takes.
     #[error("the event is too large for the log")]
     TooLarge,

@@ -1,5 +1,6 @@
 //! Connection state recovery: claiming a session, keeping its record true, giving it back (semantics 15 to 19).
 
+mod release;
 mod take;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::namespace::lifecycle::go_on;
 use crate::session::{Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
 use crate::socket::{DisconnectReason, Socket};
+use release::Release;
 use take::{Progress, Taken, progress_of};
 
 /// How long a takeover waits for this node's pipeline to reach what the client has seen elsewhere.
@@ -285,14 +287,16 @@ impl Namespace {
             // A write that is under way is waited for.
             let revision = *claim.revision.lock().await;
             let is_kept = reason.is_recoverable() && !claim.is_given_up.load(Ordering::Relaxed);
-            let sessions = adapter.sessions();
-            let released = match window.filter(|_| is_kept) {
-                Some(window) => sessions.expire(claim.key, revision, record, window).await,
-                None => sessions.remove(claim.key, revision).await,
+            let release = Release {
+                key: claim.key,
+                revision,
+                record,
+                window: window.filter(|_| is_kept),
             };
             // Fenced or gone: the client is back already, elsewhere or here.
-            if released == Err(StoreError::Unreachable) {
+            if release.store(&*adapter).await == Err(StoreError::Unreachable) {
                 log_store_error(&socket, StoreError::Unreachable);
+                tokio::spawn(release.store_later(adapter));
             }
         }
     }

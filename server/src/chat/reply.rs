@@ -21,6 +21,7 @@ pub(super) fn refusal_of(error: AppendError) -> Code {
     match error {
         AppendError::Busy => Code::StoreBusy,
         AppendError::NotStored => Code::StoreFailed,
+        AppendError::Unanswered => Code::StoreUnanswered,
         AppendError::TooLarge => Code::ContentLength,
         AppendError::Closed => Code::Draining,
     }

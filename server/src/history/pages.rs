@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{History, Message, ReadError, rows::sql_integer};
+use super::{History, Message, ReadError, readers::Readers, rows::sql_integer};
 
 /// Where a page lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +80,7 @@ impl History {
 
     /// The position of the message with this key.
     pub async fn position_of(&self, key: [u8; 16]) -> Result<Option<u64>, ReadError> {
-        let find = move |connection: &Connection| {
-            connection
-                .prepare_cached("SELECT position FROM messages WHERE key = ?1")?
-                .query_row([key], |row| unsigned(row, 0))
-                .optional()
-        };
-        self.readers.read(find).await
+        position_of(&self.readers, key).await
     }
 
     /// The highest position in a room; 0 if it is empty.
@@ -99,6 +93,19 @@ impl History {
         };
         self.readers.read(find).await
     }
+}
+
+pub(super) async fn position_of(
+    readers: &Readers,
+    key: [u8; 16],
+) -> Result<Option<u64>, ReadError> {
+    let find = move |connection: &Connection| {
+        connection
+            .prepare_cached("SELECT position FROM messages WHERE key = ?1")?
+            .query_row([key], |row| unsigned(row, 0))
+            .optional()
+    };
+    readers.read(find).await
 }
 
 fn page(

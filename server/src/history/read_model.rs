@@ -4,7 +4,7 @@ use chatcluster_socketio_nats::{ReadModel, ResetError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::History;
+use super::{History, pages};
 
 /// The writer ended before it came to it.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,17 @@ impl ReadModel for History {
                 Ok(reset) => reset.map_err(|source| ResetError(source.into())),
                 Err(_) => Err(ResetError(Closed.into())),
             }
+        })
+    }
+
+    fn position_of(&self, key: [u8; 16]) -> BoxFuture<'static, Option<u64>> {
+        let readers = self.readers.clone();
+        Box::pin(async move {
+            let found = pages::position_of(&readers, key).await;
+            found.unwrap_or_else(|error| {
+                tracing::warn!(%error, "where a repeated message is cannot be read");
+                None
+            })
         })
     }
 

@@ -9,7 +9,7 @@ import { SOON, until, within } from "../support/wait.mjs";
 import { once, refusal } from "../client/official.mjs";
 import { People, UNLIMITED } from "./people.mjs";
 
-const RETRYABLE = new Set([100, 101, 102, 103, 400, 401]);
+const RETRYABLE = new Set([100, 101, 102, 103, 104, 105, 400, 401]);
 
 /** Checks a refusal's shape and code. */
 function refused(answer, code, field) {

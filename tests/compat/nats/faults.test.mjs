@@ -1,89 +1,16 @@
-// Servers and NATS are hurt while 60 clients chat. Nothing acknowledged is lost, nothing doubled, all see one order.
-// NATS_CLIENTS and NATS_RATE (messages a second) make it larger.
-import assert from "node:assert/strict";
-import { describe, it } from "node:test";
-import { People, UNLIMITED } from "../chat/people.mjs";
-import { startCluster } from "../support/nats.mjs";
+// Servers are ended, killed, stopped and started again under load (under-load.mjs).
+import { describe } from "node:test";
 import { pause } from "../support/wait.mjs";
-import { Load } from "./load.mjs";
+import { CLIENTS, TITLE, underLoad } from "./under-load.mjs";
 
-const CLIENTS = Number(process.env.NATS_CLIENTS ?? 60);
-const RATE = Number(process.env.NATS_RATE ?? 50);
-const CONFIG = { limits: UNLIMITED, drain: { deadline: "10s" } };
-/** Acknowledged messages before a fault, and after it. */
-const SPAN = 2 * RATE;
+const HALF = CLIENTS / 2;
 
-/** Everything stored in the lobby, oldest first. */
-async function lobbyOf(url) {
-  const people = new People();
-  try {
-    const reader = await people.enter(url, { serverOffset: Number.MAX_SAFE_INTEGER });
-    const all = [];
-    for (let page = { more: true }; page.more; all.push(...page.messages)) {
-      page = await reader.ask("history", { after: all.at(-1)?.serverOffset ?? 0, limit: 100 });
-    }
-    return all.map(({ content, serverOffset }) => `${serverOffset} ${content}`);
-  } finally {
-    people.close();
-  }
-}
+describe(TITLE, () => {
+  underLoad("a server ends (SIGTERM): its clients are recovered on the other", (cluster) => cluster.terminate(1), HALF);
 
-/** Runs `fault` on a cluster under load, says what was measured, and judges by the clients' lists. */
-async function underLoad(t, { fault, reconnects }) {
-  const cluster = await startCluster({ config: CONFIG });
-  let load;
-  try {
-    load = await Load.start(cluster.urls, { clients: CLIENTS, rate: RATE });
-    await load.flows(SPAN);
-    const begin = Date.now();
-    await fault(cluster, load);
-    await load.allHere();
-    const healed = Date.now() - begin;
-    await load.flows(SPAN);
-    await load.rest();
-    const verdict = load.verdict();
-    report(t, load, verdict, healed);
-    assertWell(verdict);
-    reconnects(verdict, load);
-    const histories = await Promise.all(cluster.livingUrls.map(lobbyOf));
-    const shown = load.members[0].list.filter(({ room }) => room === null).map(({ content, position }) => `${position} ${content}`);
-    for (const history of histories) assert.deepEqual(history, shown, "the history is what was shown live");
-  } finally {
-    load?.close();
-    await cluster.stop();
-  }
-}
+  underLoad("a server is killed (SIGKILL): its clients are recovered on the other", (cluster) => cluster.kill(1), HALF);
 
-function report(t, { members, retries, refusals }, verdict, healed) {
-  const { messages, acknowledged, returns, recovered, longestAway, latencies, wrong, surprises } = verdict;
-  const at = (share) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))];
-  const refused = [...refusals].map(([code, count]) => `${count} with ${code}`).join(", ") || "none";
-  t.diagnostic(`${members.length} clients, ${messages} messages, ${acknowledged} acknowledged, ${returns} reconnects, ${recovered} recovered, healed after ${healed} ms`);
-  t.diagnostic(`acknowledged after ${at(0.5)} ms (median), ${at(0.99)} ms (p99), ${at(1)} ms (slowest); longest away ${longestAway} ms; ${retries} retries; refused: ${refused}`);
-  for (const member of wrong.slice(0, 20)) t.diagnostic(`wrong: ${JSON.stringify(member)}`);
-  for (const surprise of surprises.slice(0, 20)) t.diagnostic(`surprise: ${surprise}`);
-}
-
-function assertWell({ storedTwice, misplaced, wrong, surprises, returns, recovered }) {
-  assert.deepEqual(wrong.map(({ client, faults }) => `client ${client}: ${faults.join("; ")}`).slice(0, 5), [], "clients that lost, doubled or reordered");
-  assert.deepEqual(storedTwice.slice(0, 5), [], "messages at two positions");
-  assert.deepEqual(misplaced.slice(0, 5), [], "messages acknowledged with another position than they were shown with");
-  assert.deepEqual(surprises.slice(0, 5), []);
-  assert.equal(recovered, returns, "each client that came back was recovered");
-}
-
-/** Only the clients of one of two servers had to reconnect, each once. */
-const half = ({ returns }) => assert.equal(returns, CLIENTS / 2, "clients of the other server reconnected, or some twice");
-const nobody = ({ returns }) => assert.equal(returns, 0, "connections ended");
-
-describe(`${CLIENTS} clients on two servers, ${RATE} messages a second: none lost, none doubled, one order`, () => {
-  const under = (name, fault, reconnects) => it(name, { timeout: 90_000 }, (t) => underLoad(t, { fault, reconnects }));
-
-  under("a server ends (SIGTERM): its clients are recovered on the other", (cluster) => cluster.terminate(1), half);
-
-  under("a server is killed (SIGKILL): its clients are recovered on the other", (cluster) => cluster.kill(1), half);
-
-  under(
+  underLoad(
     "both servers are started again, one after the other, on their ports and data",
     async (cluster, load) => {
       for (const index of [0, 1]) {
@@ -93,27 +20,28 @@ describe(`${CLIENTS} clients on two servers, ${RATE} messages a second: none los
       }
     },
     // first those of one server, then everybody
-    ({ returns }) => assert.equal(returns, CLIENTS / 2 + CLIENTS),
+    HALF + CLIENTS,
   );
 
-  under(
-    "NATS is killed and started again: connections stay",
-    async (cluster, load) => {
-      await cluster.nats.kill();
-      await load.stalls(RATE);
-      await cluster.nats.restart();
-    },
-    nobody,
-  );
-
-  under(
-    "NATS stands still for 5 s: connections stay",
+  underLoad(
+    "both servers are killed at once and started again on their ports and data",
     async (cluster) => {
-      cluster.nats.pause();
-      // the fault itself: so long
-      await pause(5_000);
-      cluster.nats.resume();
+      await Promise.all([cluster.kill(0), cluster.kill(1)]);
+      await Promise.all([cluster.again(0), cluster.again(1)]);
     },
-    nobody,
+    CLIENTS,
+  );
+
+  underLoad(
+    "a server stands still until the other takes it for dead, half of its clients go, and it wakes up",
+    async (cluster, load) => {
+      const going = load.members.filter(({ index }) => index % 4 === 1);
+      cluster.servers[1].signal("SIGSTOP");
+      load.cut(going);
+      // longer than three heartbeats and a bit: the fault itself
+      await pause(6_000);
+      cluster.servers[1].signal("SIGCONT");
+    },
+    Math.ceil((CLIENTS - 1) / 4),
   );
 });

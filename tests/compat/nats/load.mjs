@@ -165,6 +165,11 @@ export class Load {
     await until(() => this.members.every(({ socket }) => socket.connected), deadline, () => `all are back; ${this.#absent()} are not`);
   }
 
+  /** Their connections end without a word, and they go to another server. @param {Member[]} members */
+  cut(members) {
+    for (const { socket } of members) this.#people.cut(socket, "silent");
+  }
+
   #absent() {
     return this.members.filter(({ socket }) => !socket.connected).length;
   }

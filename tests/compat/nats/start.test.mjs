@@ -85,7 +85,8 @@ describe("a server that is started before NATS", () => {
   });
 });
 
-describe("servers that lose NATS", () => {
+// beside each other: each waits for its own servers most of the time
+describe("servers that lose NATS", { concurrency: true }, () => {
   for (const [how, away, back] of [
     ["is killed", (nats) => nats.kill(), (nats) => nats.restart()],
     ["stands still", (nats) => nats.pause(), (nats) => nats.resume()],
@@ -124,6 +125,32 @@ describe("servers that lose NATS", () => {
       }
     });
   }
+
+  it("refuse a message that cannot be logged, with retry and within a bound; sent again with the same id it is one", { timeout: 60_000 }, async () => {
+    const cluster = await startCluster({ config: CONFIG });
+    const people = new People();
+    try {
+      const [a, b] = await Promise.all(cluster.urls.map((url) => people.enter(url)));
+      await cluster.nats.kill();
+      const message = ["chat message", "said in vain", "5b0c8b1e-the-same-id-each-time"];
+      const refused = await a.socket.timeout(20_000).emitWithAck(...message);
+      assert.equal(refused.error?.retry, true, JSON.stringify(refused));
+      // It may be stored: what was sent before the connection broke is not known.
+      assert.equal(refused.error.code, 105, JSON.stringify(refused));
+      await cluster.nats.restart();
+      await Promise.all(cluster.servers.map(ready));
+      const answers = await Promise.all([a, b].map(({ socket }) => socket.timeout(20_000).emitWithAck(...message)));
+      assert.ok(answers[0].serverOffset > 0, JSON.stringify(answers));
+      assert.equal(answers[0].serverOffset, answers[1].serverOffset);
+      for (const person of [a, b]) {
+        await person.settled();
+        assert.deepEqual(person.contents, ["said in vain"]);
+      }
+    } finally {
+      people.close();
+      await cluster.stop();
+    }
+  });
 });
 
 describe("settings that do not fit", () => {

@@ -182,8 +182,10 @@ export class ChatCluster {
 
   /** SIGTERM, and its end in order. @param {number} index */
   async terminate(index) {
-    this.#ended.add(this.servers[index]);
-    await this.servers[index].stop();
+    const chat = this.servers[index];
+    this.#ended.add(chat);
+    await chat.stop();
+    if (chat.exit?.code !== 0) throw new Error(`the server ended with ${JSON.stringify(chat.exit)}; output:\n${chat.tail()}`);
   }
 
   /** SIGKILL. @param {number} index */

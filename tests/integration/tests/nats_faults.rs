@@ -8,7 +8,9 @@ use chatcluster_harness::adapters::OverNats;
 use chatcluster_harness::{Client, Nodes, until, within};
 use chatcluster_integration::recovering;
 use chatcluster_socketio::log::{AppendError, Appended, Record};
+use chatcluster_socketio::session::Record as SessionRecord;
 use chatcluster_socketio::{Event, NotRecovered};
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 /// Two nodes with a client on each.
@@ -188,4 +190,48 @@ async fn one_node_s_emits_are_logged_in_their_order_whatever_rooms_they_go_to() 
     assert_eq!(numbers(&first), expected);
     assert_eq!(numbers(&second), expected);
     nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_end_could_not_be_stored_gets_its_window_later() {
+    let (mut nats, nodes, [first, _second]) = two().await;
+    let sid = first.sid();
+    nats.0.stop().await;
+    first.cut().await;
+    nodes[0].misses(&sid).await;
+    // This one asks the store after the end of the first was to be stored: when it is answered, that has failed.
+    drop(Client::builder(nodes[0].address).try_connect().await);
+    nats.0.cont();
+    let client = async_nats::connect(nats.0.url()).await.unwrap();
+    let bucket = async_nats::jetstream::new(client)
+        .get_key_value("test_sessions")
+        .await
+        .unwrap();
+    let deadline = tokio::time::Instant::now() + chatcluster_harness::DEADLINE;
+    loop {
+        let records = stored(&bucket).await;
+        let ended = records
+            .iter()
+            .find(|record| record.sid.to_string() == sid)
+            .unwrap();
+        if !ended.is_connected {
+            break;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the session still counts as connected"
+        );
+    }
+    nodes.stop().await;
+}
+
+async fn stored(bucket: &async_nats::jetstream::kv::Store) -> Vec<SessionRecord> {
+    let mut keys = bucket.keys().await.unwrap();
+    let mut records = Vec::new();
+    while let Some(key) = keys.next().await {
+        if let Some(value) = bucket.get(key.unwrap()).await.unwrap() {
+            records.push(chatcluster_socketio_nats::codec::decode(&value).unwrap());
+        }
+    }
+    records
 }

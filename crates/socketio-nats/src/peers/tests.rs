@@ -4,7 +4,6 @@ use async_nats::ConnectOptions;
 use bytes::Bytes;
 use chatcluster_harness::nats::Options;
 use chatcluster_harness::{NatsServer, Proxy, until, within};
-use tokio::sync::broadcast::error::TryRecvError;
 
 async fn server() -> NatsServer {
     NatsServer::start(Options::default()).await
@@ -42,14 +41,12 @@ async fn a_farewell_is_heard_at_once_and_is_no_death() {
     let (a, counters) = node(&server, "a").await;
     let (b, _) = node(&server, "b").await;
     until("a knows b", || a.is_there(&NodeId::new("b"))).await;
-    let mut deaths = a.deaths();
     let mut changes = a.changes();
     let start = Instant::now();
     within("a farewell", b.close()).await;
     within("a change", changes.changed()).await.unwrap();
     assert!(start.elapsed() < HEARTBEAT, "{:?}", start.elapsed());
     assert_eq!(a.others(), []);
-    assert_eq!(deaths.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(counters.nodes_dead.get(), 0);
 }
 
@@ -57,17 +54,17 @@ async fn a_farewell_is_heard_at_once_and_is_no_death() {
 async fn the_silent_node_is_found_dead_once_by_each_of_the_others() {
     let server = server().await;
     let (a, counters) = node(&server, "a").await;
-    let (b, _) = node(&server, "b").await;
+    let (b, of_b) = node(&server, "b").await;
     let (c, _) = node(&server, "c").await;
     until("all are known", || a.count() == 3 && b.count() == 3).await;
-    let mut deaths = [a.deaths(), b.deaths()];
+    assert!(a.is_first() && !b.is_first());
     let start = Instant::now();
     // Ends its tasks without a word.
     drop(c);
-    for deaths in &mut deaths {
-        let dead = within("a death", deaths.recv()).await.unwrap();
-        assert_eq!(dead, NodeId::new("c"));
-    }
+    until("both find it dead", || {
+        counters.nodes_dead.get() == 1 && of_b.nodes_dead.get() == 1
+    })
+    .await;
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -81,20 +78,18 @@ async fn the_silent_node_is_found_dead_once_by_each_of_the_others() {
     assert!(!changes.has_changed().unwrap());
     changes.mark_unchanged();
     assert_eq!(counters.nodes_dead.get(), 1);
-    assert!(deaths.iter_mut().all(|d| d.try_recv().is_err()));
 }
 
 #[tokio::test]
 async fn a_node_that_is_cut_off_is_dead_to_the_others_and_finds_nobody_dead_itself() {
     let server = server().await;
     let proxy = Proxy::before(server.address());
-    let (a, _) = node(&server, "a").await;
+    let (a, of_a) = node(&server, "a").await;
     let (b, of_b) = join(&connect(proxy.address()).await, "b").await;
     until("they know each other", || a.count() == 2 && b.count() == 2).await;
-    let mut deaths = a.deaths();
     proxy.cut().await;
-    let dead = within("a death", deaths.recv()).await.unwrap();
-    assert_eq!(dead, NodeId::new("b"));
+    until("a finds b dead", || of_a.nodes_dead.get() == 1).await;
+    assert_eq!(a.others(), []);
     proxy.heal().await;
     until("a knows b again", || a.count() == 2).await;
     // It was deaf for longer than it takes to find a node dead, and has heard itself again since.

@@ -1,4 +1,4 @@
-//! The sessions of a dead node: nobody is left to say when they end.
+//! The sessions of nodes that are gone: nobody is left to say when they end.
 
 use std::time::Duration;
 
@@ -50,15 +50,19 @@ struct Progress {
 }
 
 impl KvSessions {
-    /// Gives the sessions that a dead node left connected the recovery window from now on; says how many.
+    /// Gives the sessions that nodes which are gone left connected the recovery window from now on; says how many.
     ///
     /// Each is written over what was read: one that a client has taken back meanwhile is left alone. Several nodes may
     /// sweep after the same one.
-    pub(crate) async fn sweep(&self, dead: &NodeId, window: Duration) -> Result<usize, SweepError> {
+    pub(crate) async fn sweep(
+        &self,
+        is_gone: &(dyn Fn(&NodeId) -> bool + Sync),
+        window: Duration,
+    ) -> Result<usize, SweepError> {
         self.counters.sweeps.increment();
         let mut progress = Progress::default();
         let mut from = 1;
-        // What the bucket held when the sweep began; entries that came later are not the dead node's.
+        // What the bucket held when the sweep began; entries that came later are of nodes that live.
         let mut held = None;
         loop {
             let page = self.page(from).await;
@@ -70,8 +74,9 @@ impl KvSessions {
             progress.read += page.entries.len();
             let is_last = page.pending == 0 || progress.read >= held;
             from = page.last + 1;
-            self.sweep_page(page, dead, window, &mut progress).await?;
-            progress.report(dead, is_last);
+            self.sweep_page(page, is_gone, window, &mut progress)
+                .await?;
+            progress.report(is_last);
             if is_last {
                 return Ok(progress.swept);
             }
@@ -86,12 +91,12 @@ impl KvSessions {
     async fn sweep_page(
         &self,
         page: Page,
-        dead: &NodeId,
+        is_gone: &(dyn Fn(&NodeId) -> bool + Sync),
         window: Duration,
         progress: &mut Progress,
     ) -> Result<(), SweepError> {
         let left = page.entries.into_iter();
-        let writes = left.filter_map(|stored| self.farewell(stored, dead, window));
+        let writes = left.filter_map(|stored| self.farewell(stored, is_gone, window));
         let mut outcomes = stream::iter(writes.map(|write| self.write(write, &[])))
             .buffer_unordered(WRITES)
             .map(|outcome| match outcome {
@@ -115,8 +120,13 @@ impl KvSessions {
         }
     }
 
-    /// The write that ends a dead node's connection; none if the session is not such a one.
-    fn farewell(&self, stored: Stored, dead: &NodeId, window: Duration) -> Option<Write> {
+    /// The write that ends a connection to a node that is gone; none if the session has no such one.
+    fn farewell(
+        &self,
+        stored: Stored,
+        is_gone: &(dyn Fn(&NodeId) -> bool + Sync),
+        window: Duration,
+    ) -> Option<Write> {
         let found = stored.found;
         if found.is_mark {
             return None;
@@ -124,7 +134,7 @@ impl KvSessions {
         let record = codec::decode::<Record>(&found.value)
             .inspect_err(|error| self.unreadable(error))
             .ok()?;
-        if record.owner != *dead || !record.is_connected {
+        if !record.is_connected || !is_gone(&record.owner) {
             return None;
         }
         let ended = Record {
@@ -137,10 +147,16 @@ impl KvSessions {
 }
 
 impl Progress {
-    fn report(&mut self, dead: &NodeId, is_last: bool) {
+    fn report(&mut self, is_last: bool) {
         if is_last || self.read - self.reported >= REPORT {
             self.reported = self.read;
-            tracing::info!(node = %dead, read = self.read, swept = self.swept, is_last, "a dead node's sessions are swept");
+            let (read, swept) = (self.read, self.swept);
+            tracing::info!(
+                read,
+                swept,
+                is_last,
+                "sessions of nodes that are gone are given their window"
+            );
         }
     }
 }

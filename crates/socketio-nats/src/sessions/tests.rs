@@ -5,10 +5,11 @@ use async_nats::jetstream::{self, kv, stream::StorageType};
 use bytes::Bytes;
 use chatcluster_harness::nats::Options;
 use chatcluster_harness::{NatsServer, within};
-use chatcluster_socketio::{NodeId, Sid};
+use chatcluster_socketio::NodeId;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::testing::session_of as of_node;
 
 /// The shortest that the broker knows.
 const SHORT: Duration = Duration::from_secs(1);
@@ -71,22 +72,8 @@ fn record() -> Record {
     of_node("a")
 }
 
-fn of_node(node: &str) -> Record {
-    Record {
-        sid: Sid::random(),
-        identity: Some("somebody".into()),
-        owner: NodeId::new(node),
-        takeovers: 0,
-        epoch: 1,
-        start: 7,
-        intervals: Vec::new(),
-        gap_below: 0,
-        is_caught_up: true,
-        is_connected: true,
-        is_untouched: false,
-        data: r#"{"name":"x"}"#.into(),
-        overflowed_at: None,
-    }
+fn is_dead_node(node: &NodeId) -> bool {
+    node.as_str() == "dead"
 }
 
 fn away(node: &str) -> Record {
@@ -303,7 +290,7 @@ async fn without_a_bucket_nothing_is_reachable() {
     assert_eq!(created, Err(StoreError::Unreachable));
     assert_eq!(read, Err(StoreError::Unreachable));
     assert!(begun.elapsed() < DEADLINE + SLACK, "{:?}", begun.elapsed());
-    let swept = sessions.sweep(&NodeId::new("dead"), SHORT).await;
+    let swept = sessions.sweep(&is_dead_node, SHORT).await;
     assert!(matches!(
         swept,
         Err(super::sweep::SweepError::List { swept: 0, .. })
@@ -326,7 +313,7 @@ async fn a_record_of_another_release_is_gone_and_counted() {
 #[tokio::test]
 async fn a_sweep_gives_a_dead_nodes_sessions_their_window_and_no_others() {
     let broker = Broker::with_bucket().await;
-    let (sessions, dead) = (broker.sessions(), NodeId::new("dead"));
+    let sessions = broker.sessions();
     // More than a page, and dead ones on both sides of its end.
     let is_dead = |at: &usize| matches!(at, 250..262 | 300 | 301);
     let keys: Vec<_> = (0..302).map(|_| SessionKey::random()).collect();
@@ -346,7 +333,7 @@ async fn a_sweep_gives_a_dead_nodes_sessions_their_window_and_no_others() {
     let taken_over = sessions.update(taken, revision, Record { owner, ..record });
     taken_over.await.unwrap();
 
-    assert_eq!(sessions.sweep(&dead, SHORT).await.unwrap(), 13);
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 13);
     assert_eq!(sessions.counters.sessions_swept.get(), 13);
     assert_eq!(sessions.counters.records_unreadable.get(), 1);
     for (at, key) in keys.iter().enumerate() {
@@ -356,18 +343,18 @@ async fn a_sweep_gives_a_dead_nodes_sessions_their_window_and_no_others() {
         }
     }
     assert!(sessions.get(away_key).await.is_ok(), "its window is longer");
-    assert_eq!(sessions.sweep(&dead, SHORT).await.unwrap(), 0);
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn a_swept_session_can_be_taken_back_within_its_window() {
     let broker = Broker::with_bucket().await;
-    let (sessions, dead) = (broker.sessions(), NodeId::new("dead"));
+    let sessions = broker.sessions();
     let (key, left) = (SessionKey::random(), SessionKey::random());
     for key in [key, left] {
         sessions.create(key, of_node("dead")).await.unwrap();
     }
-    assert_eq!(sessions.sweep(&dead, SHORT).await.unwrap(), 2);
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 2);
     let (record, revision) = sessions.get(key).await.unwrap();
     assert!(!record.is_connected);
     let taken = sessions.update(key, revision, of_node("b")).await;
@@ -379,7 +366,7 @@ async fn a_swept_session_can_be_taken_back_within_its_window() {
 #[tokio::test]
 async fn a_sweep_of_an_empty_bucket_finds_nothing() {
     let broker = Broker::with_bucket().await;
-    let swept = broker.sessions().sweep(&NodeId::new("dead"), SHORT).await;
+    let swept = broker.sessions().sweep(&is_dead_node, SHORT).await;
     assert_eq!(swept.unwrap(), 0);
 }
 
