@@ -8,7 +8,7 @@ import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { contents, fill, MODES, People, UNLIMITED } from "../chat/people.mjs";
 import { startCluster } from "../support/nats.mjs";
 import { PollingSession, RawWebSocket, request } from "../support/raw.mjs";
-import { pause, SOON, until } from "../support/wait.mjs";
+import { SOON, until } from "../support/wait.mjs";
 import { RoundRobin } from "./round-robin.mjs";
 
 const UNKNOWN = { status: 400, body: '{"code":1,"message":"Session ID unknown"}' };
@@ -25,10 +25,7 @@ const relayed = (chat, kind, outcome) => metric(chat, "requests_total", `{kind="
 const arrived = (chat, outcome = "served") => metric(chat, "arrivals_total", `{outcome="${outcome}"}`);
 
 /** The same session, asked for at another server. */
-const at = (url, session) => {
-  const other = new PollingSession(`${url}/socket.io/`, "", session.handshake, []);
-  return other;
-};
+const at = (url, session) => new PollingSession(`${url}/socket.io/`, "", session.handshake, []);
 const open = (url) => PollingSession.open(`${url}/socket.io/`);
 
 /** Waits until each server can bring requests to each other one. */
@@ -47,7 +44,7 @@ describe("three servers behind a balancer that is not sticky", () => {
   let people;
   before(async () => {
     const engine = { pingInterval: "1s", pingTimeout: "2s" };
-    cluster = await startCluster({ servers: 3, config: { engine, limits: { ...UNLIMITED, messageCharacters: 200_000 } } });
+    cluster = await startCluster({ servers: 3, config: { engine, cors: { origins: ["https://chat.example"] }, limits: { ...UNLIMITED, messageCharacters: 200_000 } } });
     await meet(cluster);
   });
   after(() => cluster?.stop());
@@ -140,6 +137,18 @@ describe("three servers behind a balancer that is not sticky", () => {
     await until(async () => (await metric(other, "under_way")) === 1, SOON, "a poll waits");
     waiting.abort();
     await until(async () => (await metric(other, "under_way")) === 0, SOON, "nothing is under way");
+  });
+
+  it("a page of another origin may read relayed answers, too, and those that say that there is none", async () => {
+    const session = await open(cluster.urls[0]);
+    const stranger = { handshake: { sid: `AAAAAAAA${session.sid.slice(8)}` } };
+    for (const asked of [session, stranger]) {
+      const headers = { origin: "https://chat.example" };
+      const reply = await request(at(cluster.urls[1], asked).url, { method: "POST", body: "3", headers });
+      assert.equal(reply.headers["access-control-allow-origin"], "https://chat.example");
+    }
+    const asked = { origin: "https://chat.example", "access-control-request-method": "POST" };
+    assert.equal((await request(at(cluster.urls[1], session).url, { method: "OPTIONS", headers: asked })).status, 204);
   });
 
   it("a session that nobody holds is unknown", async () => {
@@ -316,6 +325,16 @@ describe("settings of the relay", () => {
     waiting[0].abort();
     await until(async () => (await at(third.url, sessions[2]).post("3")).status === 200, SOON, "there is room again");
     waiting[1].abort();
+  });
+
+  it("NATS is not on the way: without it requests are still brought to servers that were known", { timeout: 60_000 }, async () => {
+    cluster = await startCluster({ servers: 2 });
+    await meet(cluster);
+    const session = await open(cluster.urls[0]);
+    await cluster.nats.kill();
+    await until(() => cluster.servers.every(({ output }) => /the connection to NATS is lost/.test(output)), 2 * SOON, "both have lost NATS");
+    assert.deepEqual(answer(await at(cluster.urls[1], session).post("3")), { status: 200, body: "ok" });
+    await cluster.nats.restart();
   });
 
   it("a secret that is too short, or an address that is taken, ends the start with the field's name", async () => {
