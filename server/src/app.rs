@@ -22,6 +22,7 @@ use crate::history::{self, History};
 use crate::http::{self, Flag, Readiness};
 use crate::limits::Connections;
 use crate::membership::Membership;
+use crate::metrics::scrape::Sample;
 use crate::metrics::{Metrics, nats, sockets};
 use crate::node::{self, Entrance, Node, Place, socket_config};
 use crate::relay::Relay;
@@ -218,6 +219,10 @@ impl Shared {
             let layers: Vec<_> = servers.iter().map(|io| io.counters()).collect();
             let mut samples = sockets::engine_samples(&engines);
             samples.extend(sockets::socket_samples(&layers));
+            let namespaces = servers.iter().flat_map(|io| io.namespaces());
+            let held: usize = namespaces.map(|namespace| namespace.window_bytes()).sum();
+            let help = "Bytes of the log held in memory for recovery";
+            samples.push(Sample::gauge("memory_window_bytes", help, held as u64));
             samples
         });
     }

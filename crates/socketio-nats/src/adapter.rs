@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Local, Request};
-use chatcluster_socketio::log::{AppendDone, AppendError, Appended, Envelope, Record, Target};
+use chatcluster_socketio::log::{
+    AppendDone, AppendError, Appended, Entry, Envelope, Record, Target,
+};
 use chatcluster_socketio::session::Sessions;
+use chatcluster_socketio::{NodeId, NotRecovered};
 use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 
@@ -85,6 +87,14 @@ impl Adapter for NatsAdapter {
 
     fn start_position(&self) -> u64 {
         self.start_position
+    }
+
+    fn read_log(
+        &self,
+        after: u64,
+        through: u64,
+    ) -> BoxFuture<'static, Result<Vec<Arc<Entry>>, NotRecovered>> {
+        Box::pin(self.shared.replays.read(&self.token, after, through))
     }
 
     fn opened(&self) -> BoxFuture<'static, ()> {

@@ -6,8 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::ContextBuilder;
-use async_nats::jetstream::kv::Store;
+use async_nats::jetstream::{self, ContextBuilder, kv};
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use parking_lot::Mutex;
@@ -26,6 +25,7 @@ use crate::peers::{JoinError, Peers, RelayPlace};
 use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
 use crate::publisher::Publisher;
 use crate::read_model::{ReadModel, ResetError};
+use crate::replays::{self, Replays, Wanted};
 use crate::secret::{self, PeerSecret, SecretError};
 use crate::sessions::{BucketError, KvSessions, ensure_bucket};
 use crate::stream::{self, StreamError};
@@ -94,8 +94,9 @@ pub(crate) struct Shared {
     pub(crate) items: mpsc::Sender<Item>,
     pub(crate) sessions: KvSessions,
     pub(crate) broker: Broker,
+    pub(crate) replays: Replays,
     pub(crate) counters: Arc<Counters>,
-    meta: Store,
+    meta: kv::Store,
     health: watch::Receiver<Option<String>>,
     /// Started with the first namespace.
     engine: Mutex<Option<Engine>>,
@@ -106,6 +107,8 @@ pub(crate) struct Shared {
 struct Engine {
     follower: Follower,
     received: mpsc::Receiver<Item>,
+    source: Source,
+    replays_asked: mpsc::Receiver<Wanted>,
 }
 
 impl NatsCluster {
@@ -124,29 +127,22 @@ impl NatsCluster {
         let counters = Arc::new(Counters::default());
         let (client, connections) = connection::connect(&options, &names, counters.clone()).await?;
         let jetstream = ContextBuilder::new().timeout(CALL).build(client.clone());
-        let info = stream::ensure(&jetstream, &names, &options).await?;
-        let (replicas, storage) = (options.replicas, options.storage);
-        let epoch = Epoch::open(&jetstream, &names, replicas, storage).await?;
-        let created = follower::nanoseconds(info.created);
-        let end = info.state.last_sequence;
-        let now = begin_epoch(&epoch, created, end, &read_models).await?;
-        ensure_bucket(&jetstream, &names, replicas, storage).await?;
-        let meta = epoch.store().clone();
-        let source = Source {
-            jetstream: jetstream.clone(),
-            names: names.clone(),
-            options,
-            epoch,
-            counters: counters.clone(),
-            read_models: read_models.values().cloned().collect(),
-        };
-        let begin = source.start(&info).await;
-        let begin = begin.map_err(|trouble| Error::Read(trouble.into()))?;
+        let open = open_log(&jetstream, &names, options, &counters, &read_models).await?;
+        let Open { source, log } = open;
+        let meta = source.epoch.store().clone();
+        let (now, created, begin, end) = log;
         let pipeline = Pipeline::new(now, (begin, end), &read_models, counters.clone());
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
-        let follower = Follower::new(source, log, into, connections);
+        let follower = Follower::new(source.clone(), log, into, connections);
+        let (replays, replays_asked) = Replays::new();
+        let engine = Engine {
+            follower,
+            received,
+            source,
+            replays_asked,
+        };
         let peers = Peers::join(
             client.clone(),
             names.clone(),
@@ -173,7 +169,8 @@ impl NatsCluster {
                 counters,
                 meta,
                 health,
-                engine: Mutex::new(Some(Engine { follower, received })),
+                replays,
+                engine: Mutex::new(Some(engine)),
                 tasks: Mutex::default(),
             }),
         })
@@ -266,6 +263,40 @@ impl NatsCluster {
     }
 }
 
+/// A log that can be read: its epoch, when it was made, where to read from, and where it ends.
+struct Open {
+    source: Source,
+    log: (u64, i64, u64, u64),
+}
+
+async fn open_log(
+    jetstream: &jetstream::Context,
+    names: &Names,
+    options: Arc<Options>,
+    counters: &Arc<Counters>,
+    read_models: &HashMap<String, Arc<dyn ReadModel>>,
+) -> Result<Open, Error> {
+    let info = stream::ensure(jetstream, names, &options).await?;
+    let (replicas, storage) = (options.replicas, options.storage);
+    let epoch = Epoch::open(jetstream, names, replicas, storage).await?;
+    let created = follower::nanoseconds(info.created);
+    let end = info.state.last_sequence;
+    let now = begin_epoch(&epoch, created, end, read_models).await?;
+    ensure_bucket(jetstream, names, replicas, storage).await?;
+    let source = Source {
+        jetstream: jetstream.clone(),
+        names: names.clone(),
+        options,
+        epoch,
+        counters: counters.clone(),
+        read_models: read_models.values().cloned().collect(),
+    };
+    let begin = source.start(&info).await;
+    let begin = begin.map_err(|trouble| Error::Read(trouble.into()))?;
+    let log = (now, created, begin, end);
+    Ok(Open { source, log })
+}
+
 /// The epoch of the log that ends at `end`; rows of another one are given up. Rows above its end say that it was set back
 /// while nobody looked.
 async fn begin_epoch(
@@ -291,10 +322,18 @@ async fn begin_epoch(
 impl Shared {
     /// Starts reading, with the first namespace.
     fn start(&self) {
-        let Some(Engine { follower, received }) = self.engine.lock().take() else {
+        let Some(engine) = self.engine.lock().take() else {
             return;
         };
+        let Engine {
+            follower,
+            received,
+            source,
+            replays_asked,
+        } = engine;
         let mut tasks = self.tasks.lock();
+        let models = self.pipeline.read_models().clone();
+        tasks.spawn(replays::run(source, models, replays_asked));
         tasks.spawn(self.pipeline.clone().run(received));
         tasks.spawn(follower.run());
         let (peers, mut health) = (self.broker.peers.clone(), self.health.clone());

@@ -33,6 +33,8 @@ pub struct Counters {
     pub publish_retries: Counter,
     /// Events that could not be logged in time.
     pub publish_failures: Counter,
+    /// Times that the log was read for sessions that needed more of it than this node held.
+    pub log_replays: Counter,
     /// Log entries delivered to a namespace of this node.
     pub entries_delivered: Counter,
     /// Log entries of namespaces that this node does not serve.

@@ -86,7 +86,7 @@ impl Source {
             .min(last))
     }
 
-    fn consumer(&self, deliver_policy: DeliverPolicy) -> pull::Config {
+    pub(crate) fn consumer(&self, deliver_policy: DeliverPolicy) -> pull::Config {
         pull::Config {
             deliver_policy,
             ack_policy: AckPolicy::None,
@@ -98,7 +98,7 @@ impl Source {
         }
     }
 
-    async fn make_consumer(
+    pub(crate) async fn make_consumer(
         &self,
         config: pull::Config,
     ) -> Result<jetstream::consumer::Consumer<pull::Config>, Trouble> {
@@ -206,8 +206,7 @@ impl Follower {
     async fn on_message(&mut self, message: Message) -> Result<(), Trouble> {
         let info = message.info().map_err(Trouble::Read)?;
         let position = info.stream_sequence;
-        let age = async_nats::datetime::now() - info.published;
-        let age = Duration::try_from(age).unwrap_or_default();
+        let age = age_of(&info);
         if position <= self.last {
             return Ok(());
         }
@@ -304,6 +303,12 @@ impl Follower {
     async fn hand_on(&self, item: Item) -> Result<(), Trouble> {
         self.items.send(item).await.map_err(|_| Trouble::Closed)
     }
+}
+
+/// How long ago a message was logged.
+pub(crate) fn age_of(info: &jetstream::message::Info<'_>) -> Duration {
+    let age = async_nats::datetime::now() - info.published;
+    Duration::try_from(age).unwrap_or_default()
 }
 
 /// An error and its causes in one line.

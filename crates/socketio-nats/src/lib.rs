@@ -26,6 +26,7 @@ mod pipeline;
 mod publisher;
 mod queue;
 mod read_model;
+mod replays;
 mod requests;
 mod secret;
 mod sessions;

@@ -113,6 +113,10 @@ impl Pipeline {
         })
     }
 
+    pub(crate) fn read_models(&self) -> &HashMap<Box<str>, Arc<dyn ReadModel>> {
+        &self.read_models
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.state.lock().epoch
     }

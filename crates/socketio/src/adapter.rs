@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::arguments::Arguments;
+use crate::counters::NotRecovered;
 use crate::event::Event;
 use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
 use crate::session::Sessions;
@@ -149,6 +150,16 @@ pub trait Adapter: Send + Sync + 'static {
     ///
     /// With a record the event is stored before anybody gets it, and a second record with the same key reaches nobody.
     fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone);
+
+    /// Reads what the log said to this namespace at positions above `after` and up to `through`, which this node has
+    /// delivered and holds no more: for sessions that need it.
+    ///
+    /// The error says why it cannot be had: the log has not got it (any more), it is too much, or it took too long.
+    fn read_log(
+        &self,
+        after: u64,
+        through: u64,
+    ) -> BoxFuture<'static, Result<Vec<Arc<Entry>>, NotRecovered>>;
 
     /// Sends to all other nodes and, behind everything appended so far, to this one.
     fn cast(&self, cast: Cast);

@@ -2,10 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chatcluster_engineio::{CloseReason, Session};
 use futures_util::FutureExt as _;
 use parking_lot::RwLock;
+use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
 use crate::counters::NotRecovered;
@@ -15,7 +17,8 @@ use crate::member::{Member, Place};
 use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
-use crate::recovery::{Recovered, Wanted};
+use crate::recovery::{Claim, Recovered, Wanted};
+use crate::session::StoreError;
 use crate::sid::Sid;
 use crate::socket::{Credentials, DisconnectReason, Link, Origin, Socket};
 
@@ -120,8 +123,26 @@ fn refuse(session: &Session, path: &str, error: &ConnectError) {
 /// A connection that ended while its CONNECT was being worked on.
 const GONE: DisconnectReason = DisconnectReason::Connection(CloseReason::TransportClose);
 
+/// Between two looks at a session store that does not answer.
+const STORE_PAUSE: Duration = Duration::from_millis(250);
+
+/// The session that a client gets.
+enum Found {
+    Old(Recovered),
+    New {
+        sid: Sid,
+        /// The position processed last when it began.
+        start: u64,
+        /// `None` if it cannot be recovered.
+        claim: Option<Box<Claim>>,
+    },
+}
+
 impl Namespace {
     /// Lets an authenticated client in: with its old session if it can have it, else with a new one.
+    ///
+    /// While the session store cannot be reached it waits: refused, an official client would not try again by itself. In
+    /// the end the connection closes, and the client comes back.
     async fn enter(
         self: &Arc<Self>,
         client: &Arc<Client>,
@@ -129,51 +150,72 @@ impl Namespace {
         credentials: Credentials,
         wanted: &Wanted,
     ) {
+        let deadline = Instant::now() + self.config().connect_timeout;
+        let found = loop {
+            let found = self.find_session(&session, &credentials, wanted).await;
+            if found.is_ok() || session.is_closed() || Instant::now() >= deadline {
+                break found;
+            }
+            sleep(STORE_PAUSE).await;
+        };
+        match found {
+            Ok(Found::Old(recovered)) => {
+                self.continue_session(client, session, credentials, recovered)
+                    .await;
+            }
+            Ok(Found::New { sid, start, claim }) => {
+                let link = Link::new(session, client);
+                let socket = Socket::new(sid, self.clone(), link, credentials, claim, Origin::New);
+                let member = Member::new(socket.clone(), start, start, 0);
+                self.begin(client, &socket, member, true);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a session could not be opened");
+                if wanted.is_some() {
+                    self.note_not_recovered(NotRecovered::Unreachable);
+                }
+                client.forget(self.path());
+                session.close(CloseReason::TransportClose);
+            }
+        }
+    }
+
+    async fn find_session(
+        &self,
+        session: &Session,
+        credentials: &Credentials,
+        wanted: &Wanted,
+    ) -> Result<Found, StoreError> {
         let recovery = self
             .recovery()
             .filter(|_| session.handshake().query("recovery").as_deref() != Some("0"));
-        if let (Some(recovery), true) = (recovery, wanted.is_some()) {
-            match self
-                .recover(wanted, credentials.identity.as_ref(), recovery)
-                .await
-            {
-                Ok(recovered) => {
-                    return self
-                        .continue_session(client, session, credentials, recovered)
-                        .await;
-                }
+        let Some(recovery) = recovery else {
+            return Ok(Found::New {
+                sid: Sid::random(),
+                start: self.position(),
+                claim: None,
+            });
+        };
+        let identity = credentials.identity.as_ref();
+        if wanted.is_some() {
+            match self.recover(wanted, identity, recovery).await {
+                Ok(recovered) => return Ok(Found::Old(recovered)),
+                Err(NotRecovered::Unreachable) => return Err(StoreError::Unreachable),
                 Err(reason) => self.note_not_recovered(reason),
             }
         }
         let sid = Sid::random();
         // Taken before the record is stored: what is logged meanwhile is replayed from here.
         let start = self.position();
-        let claim = if recovery.is_some() {
-            let opened = self.open_session(
-                sid,
-                credentials.identity.clone(),
-                credentials.data.clone(),
-                start,
-            );
-            match opened.await {
-                Ok(claim) => Some(claim),
-                Err(error) => {
-                    tracing::warn!(%error, "a session could not be opened");
-                    client.forget(self.path());
-                    return refuse(&session, self.path(), &ConnectError::new("try again later"));
-                }
-            }
-        } else {
-            None
-        };
-        let link = Link::new(session, client);
-        let socket = Socket::new(sid, self.clone(), link, credentials, claim, Origin::New);
-        self.begin(
-            client,
-            &socket,
-            Member::new(socket.clone(), start, start, 0),
-            true,
-        );
+        let data = credentials.data.clone();
+        let claim = self
+            .open_session(sid, identity.cloned(), data, start)
+            .await?;
+        Ok(Found::New {
+            sid,
+            start,
+            claim: Some(claim),
+        })
     }
 
     async fn continue_session(
@@ -187,6 +229,7 @@ impl Namespace {
             record,
             claim,
             from,
+            older,
             was_connected,
             lacks_history,
         } = recovered;
@@ -208,7 +251,7 @@ impl Namespace {
         self.begin(
             client,
             &socket,
-            Self::continued(socket.clone(), &record, from),
+            Self::continued(socket.clone(), &record, from, older),
             lacks_history,
         );
         // Whoever took the session while this connection was not registered yet could not evict it: the fence finds out.

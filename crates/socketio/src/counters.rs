@@ -39,13 +39,15 @@ pub enum NotRecovered {
     TooMuch,
     /// Another connection took the session at the same time.
     Fenced,
-    /// The session store or the log did not answer in time.
+    /// This node had not read the log as far as the client, or for too long.
     TimedOut,
+    /// The session store did not answer as long as the connection waited; the session stays.
+    Unreachable,
 }
 
 impl NotRecovered {
     /// All reasons, in the order of [`NotRecovered::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UnknownSession,
         Self::OtherIdentity,
         Self::ForeignOffset,
@@ -54,6 +56,7 @@ impl NotRecovered {
         Self::TooMuch,
         Self::Fenced,
         Self::TimedOut,
+        Self::Unreachable,
     ];
 
     /// Its place in [`NotRecovered::ALL`].
@@ -74,6 +77,7 @@ impl NotRecovered {
             Self::TooMuch => "too_much",
             Self::Fenced => "fenced",
             Self::TimedOut => "timed_out",
+            Self::Unreachable => "unreachable",
         }
     }
 }
@@ -87,6 +91,8 @@ pub struct Counters {
     pub connects_refused: Counter,
     /// Sockets that got their session back.
     pub recovered: Counter,
+    /// Of those, how many needed more than this node held in memory.
+    pub recovered_from_log: Counter,
     /// Sockets that asked for recovery and did not get it, by [`NotRecovered::index`].
     pub not_recovered: [Counter; NotRecovered::ALL.len()],
     /// Events received.

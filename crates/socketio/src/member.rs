@@ -9,6 +9,7 @@ use chatcluster_engineio::SendError;
 use crate::event::Frames;
 use crate::log::{Entry, Room, Target};
 use crate::offset::Offset;
+use crate::registry::Older;
 use crate::session::{Interval, MAX_LEFT_INTERVALS};
 use crate::sid::Sid;
 use crate::socket::Socket;
@@ -28,6 +29,8 @@ pub(crate) struct Member {
     pub(crate) stamp: u64,
     /// The position sent last while the socket replays; `None` once it is live.
     pub(crate) cursor: Option<u64>,
+    /// What it missed that came out of the log itself; the window comes after that.
+    pub(crate) older: Option<Box<Older>>,
     /// It is being sent history; the replay comes after that.
     pub(crate) is_backfilling: bool,
     /// Own unicast events that the log has taken so far, and how many of them have been sent.
@@ -56,6 +59,7 @@ impl Member {
             is_untouched: true,
             stamp: 0,
             cursor: Some(cursor),
+            older: None,
             is_backfilling: false,
             announced: 0,
             settled: 0,

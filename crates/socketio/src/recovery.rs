@@ -16,6 +16,7 @@ use crate::counters::NotRecovered;
 use crate::member::{Member, Place};
 use crate::namespace::Namespace;
 use crate::namespace::lifecycle::go_on;
+use crate::registry::{Older, Placed};
 use crate::session::{Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
 use crate::socket::{DisconnectReason, Socket};
@@ -24,6 +25,8 @@ use take::{Progress, Taken, progress_of};
 
 /// How long a takeover waits for this node's pipeline to reach what the client has seen elsewhere.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(2);
+/// How often the log is read for one session, because the window has moved on meanwhile.
+const LOG_READS: usize = 3;
 /// A second overflow within this time ends the session.
 const OVERFLOW_MEMORY_MS: u64 = 30_000;
 
@@ -100,6 +103,8 @@ pub(crate) struct Recovered {
     pub(crate) record: Record,
     pub(crate) claim: Box<Claim>,
     pub(crate) from: u64,
+    /// What comes before what this node holds.
+    pub(crate) older: Option<Box<Older>>,
     /// Its previous connection had not ended.
     pub(crate) was_connected: bool,
     /// The client has not seen the beginning of the session: what came before it, it may lack too.
@@ -170,10 +175,11 @@ impl Namespace {
             Progress::At(offset) => offset.position < record.start,
         };
         match self.place(&record, progress, recovery).await {
-            Ok(from) => Ok(Recovered {
+            Ok((from, older)) => Ok(Recovered {
                 record,
                 claim,
                 from,
+                older,
                 was_connected,
                 lacks_history,
             }),
@@ -196,7 +202,7 @@ impl Namespace {
         record: &Record,
         progress: Progress,
         recovery: &Recovery,
-    ) -> Result<u64, NotRecovered> {
+    ) -> Result<(u64, Option<Box<Older>>), NotRecovered> {
         let from = match progress {
             Progress::Beginning => record.start,
             Progress::At(offset) => offset.position.max(record.start),
@@ -206,7 +212,28 @@ impl Namespace {
         if !self.reaches(seen, CATCH_UP_DEADLINE).await {
             return Err(NotRecovered::TimedOut);
         }
-        self.registry().lock().place(record, from, recovery)
+        let mut older = Older::default();
+        let mut reached = from;
+        for _ in 0..LOG_READS {
+            let placed = self
+                .registry()
+                .lock()
+                .place(record, reached, &older, recovery)?;
+            match placed {
+                Placed::Held(start) if reached == from => return Ok((start, None)),
+                Placed::Held(_) => {
+                    self.counters().recovered_from_log.increment();
+                    return Ok((from, Some(Box::new(older))));
+                }
+                Placed::Lacking { after, through } => {
+                    let read = self.adapter().read_log(after, through).await?;
+                    older.extend(read, through, record);
+                    reached = through;
+                }
+            }
+        }
+        // The window moves on faster than the log can be read.
+        Err(NotRecovered::Gap)
     }
 
     /// Stores what has changed about a session. If somebody else has it by now, this connection ends.
@@ -332,8 +359,14 @@ impl Namespace {
     }
 
     /// A member that continues where the session was.
-    pub(crate) fn continued(socket: Arc<Socket>, record: &Record, from: u64) -> Member {
+    pub(crate) fn continued(
+        socket: Arc<Socket>,
+        record: &Record,
+        from: u64,
+        older: Option<Box<Older>>,
+    ) -> Member {
         let mut member = Member::new(socket, record.start, from, record.gap_below);
+        member.older = older;
         member.intervals.clone_from(&record.intervals);
         member.is_untouched = record.is_untouched;
         member
@@ -344,7 +377,7 @@ fn not_recovered(error: StoreError) -> NotRecovered {
     match error {
         StoreError::Gone => NotRecovered::UnknownSession,
         StoreError::Fenced => NotRecovered::Fenced,
-        StoreError::Unreachable => NotRecovered::TimedOut,
+        StoreError::Unreachable => NotRecovered::Unreachable,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::sid::Sid;
 use crate::socket::Socket;
 use crate::window::Window;
 
-pub(crate) use replay::CatchUp;
+pub(crate) use replay::{CatchUp, Older, Placed};
 
 /// Index of a member.
 pub(crate) type Slot = usize;

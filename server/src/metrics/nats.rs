@@ -7,7 +7,7 @@ use super::scrape::Sample;
 /// A counter's name, what it says, and where it is read.
 type Row = (&'static str, &'static str, fn(&Counters) -> u64);
 
-const LOG: [Row; 9] = [
+const LOG: [Row; 10] = [
     (
         "nats_publish_retries",
         "Attempts to log an event made again",
@@ -42,6 +42,11 @@ const LOG: [Row; 9] = [
         "nats_log_reads_renewed",
         "Times that the log was read anew from where it was",
         |n| n.follower_restarts.get(),
+    ),
+    (
+        "nats_log_replays",
+        "Times that the log was read for sessions that needed it",
+        |n| n.log_replays.get(),
     ),
     (
         "nats_log_restarts",

@@ -33,12 +33,17 @@ const ENGINE: [Row<EngineCounters>; 10] = [
     }),
 ];
 
-const SOCKETS: [Row<SocketCounters>; 12] = [
+const SOCKETS: [Row<SocketCounters>; 13] = [
     ("connects", "Sockets connected", |n| n.connects.get()),
     ("connects_refused", "Connects refused", |n| {
         n.connects_refused.get()
     }),
     ("recovered", "Sessions recovered", |n| n.recovered.get()),
+    (
+        "recovered_from_log",
+        "Recoveries that needed more than the memory window",
+        |n| n.recovered_from_log.get(),
+    ),
     ("events", "Events received", |n| n.events_in.get()),
     ("events_unhandled", "Events without handler", |n| {
         n.events_unhandled.get()

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Answer, Answers, Cast, Cluster, Local, Request};
 use chatcluster_socketio::log::{AppendDone, AppendError, Appended, Entry, Envelope, Record};
 use chatcluster_socketio::session::Sessions;
+use chatcluster_socketio::{NodeId, NotRecovered};
 use futures_util::future::BoxFuture;
 
 /// Holds back what a node's adapter delivers. A node behind a closed gate lags; it does not know that it does.
@@ -163,6 +163,14 @@ impl Adapter for GatedAdapter {
 
     fn start_position(&self) -> u64 {
         self.inner.start_position()
+    }
+
+    fn read_log(
+        &self,
+        after: u64,
+        through: u64,
+    ) -> BoxFuture<'static, Result<Vec<Arc<Entry>>, NotRecovered>> {
+        self.inner.read_log(after, through)
     }
 
     fn opened(&self) -> BoxFuture<'static, ()> {

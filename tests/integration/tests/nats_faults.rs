@@ -199,8 +199,10 @@ async fn a_session_whose_end_could_not_be_stored_gets_its_window_later() {
     nats.0.stop().await;
     first.cut().await;
     nodes[0].misses(&sid).await;
-    // This one asks the store after the end of the first was to be stored: when it is answered, that has failed.
-    drop(Client::builder(nodes[0].address).try_connect().await);
+    // This one asks the store after the end of the first was to be stored: by then that has failed.
+    let asking = Client::builder(nodes[0].address).try_connect();
+    let asked = tokio::time::timeout(Duration::from_secs(3), asking).await;
+    assert!(asked.is_err(), "the store does not answer");
     nats.0.cont();
     let client = async_nats::connect(nats.0.url()).await.unwrap();
     let bucket = async_nats::jetstream::new(client)
@@ -234,4 +236,77 @@ async fn stored(bucket: &async_nats::jetstream::kv::Store) -> Vec<SessionRecord>
         }
     }
     records
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_while_nats_is_away_is_let_in_when_it_is_back() {
+    let (mut nats, nodes, [first, _second]) = two().await;
+    append(&nodes, 0, 1, None).await.unwrap();
+    first.event("m").await;
+    nats.0.stop().await;
+    let carried = first.cut().await;
+    let (returning, new) = (nodes[1].resume(&carried), nodes[0].connect());
+    let mut both = Box::pin(async { tokio::join!(returning, new) });
+    // Longer than one question to the session store may take: refused or closed, it would be over.
+    let early = tokio::time::timeout(Duration::from_secs(3), &mut both).await;
+    assert!(early.is_err(), "nobody can be let in meanwhile");
+    nats.0.cont();
+    let (back, new) = within("both are let in", &mut both).await;
+    drop(both);
+    assert!(back.has_recovered(&carried));
+    append(&nodes, 0, 2, None).await.unwrap();
+    for client in [&back, &new] {
+        assert_eq!(client.event("m").await.args[0], json!(2));
+    }
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_holds_no_more_comes_out_of_the_log() {
+    const EVENTS: u64 = 400;
+    let nats = OverNats::start().await;
+    let mut config = recovering();
+    // Some ten events.
+    config.recovery.as_mut().unwrap().memory_window_bytes = 4096;
+    let nodes = Nodes::plain(2, &config, &nats).await;
+    let (witness, other) = (nodes[1].connect().await, nodes[1].connect().await);
+    let mut away = Vec::new();
+    for _ in 0..5 {
+        let client = nodes[0].connect().await;
+        nodes[0].socket(&client.sid()).join("room").await;
+        away.push(client);
+    }
+    append(&nodes, 0, 0, None).await.unwrap();
+    let mut carried = Vec::new();
+    for client in away {
+        client.event("m").await;
+        carried.push(client.cut().await);
+    }
+    for number in 1..=EVENTS {
+        let main = nodes[1].main();
+        match number % 3 {
+            0 => main.to("room").emit("m", &number).unwrap(),
+            1 => main.all().emit("m", &number).unwrap(),
+            _ => main.to(other.sid()).emit("m", &number).unwrap(),
+        }
+    }
+    nodes.fence(&[&witness]).await;
+    let wanted: Vec<u64> = (1..=EVENTS).filter(|number| number % 3 != 2).collect();
+    let back = carried.iter().map(|carried| nodes[1].resume(carried));
+    let back = within("all are back", futures_util::future::join_all(back)).await;
+    for (client, carried) in back.iter().zip(&carried) {
+        assert!(client.has_recovered(carried));
+    }
+    nodes.fence(&back.iter().collect::<Vec<_>>()).await;
+    for client in &back {
+        assert_eq!(numbers(client), wanted);
+    }
+    let counters = nodes[1].io.counters();
+    assert_eq!(counters.recovered_from_log.get(), 5);
+    // What was sent out of the log is in no node's memory: cut again, it comes out of the log again.
+    let again = nodes[0].resume(&carried[0]).await;
+    assert!(again.has_recovered(&carried[0]));
+    nodes.fence(&[&again]).await;
+    assert_eq!(numbers(&again), wanted);
+    nodes.stop().await;
 }

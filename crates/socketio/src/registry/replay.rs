@@ -1,11 +1,13 @@
 //! Replay: whether what a session missed is still in the window, and moving its socket along it until it is live.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Registry, Slot};
 use crate::config::Recovery;
 use crate::counters::NotRecovered;
+use crate::log::Entry;
 use crate::member::{After, is_entitled};
 use crate::session::Record;
 use crate::socket::Socket;
@@ -28,6 +30,37 @@ pub(crate) enum CatchUp {
     Gone,
 }
 
+/// What this node holds of what a session missed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// All of it: replay begins after this position.
+    Held(u64),
+    /// Not what the log said above `after` and up to `through`.
+    Lacking { after: u64, through: u64 },
+}
+
+/// What a session missed that this node held no more, read from the log: only what is for it.
+#[derive(Debug, Default)]
+pub(crate) struct Older {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+    /// Everything up to here is among them, or not for this session.
+    through: u64,
+}
+
+impl Older {
+    /// Takes what was read up to `through`.
+    pub(crate) fn extend(&mut self, read: Vec<Arc<Entry>>, through: u64, record: &Record) {
+        for entry in read {
+            if is_entitled(&entry, record.sid, record.start, &record.intervals) {
+                self.bytes += entry.envelope.event.len_bytes();
+                self.entries.push_back(entry);
+            }
+        }
+        self.through = through;
+    }
+}
+
 impl Registry {
     /// The log goes on after `position`, in `epoch`, and what lies between will not come. Returns the sockets, whose
     /// sessions cannot go on.
@@ -38,25 +71,34 @@ impl Registry {
         self.sockets()
     }
 
-    /// Where the replay of a session begins whose client has everything up to `position`.
+    /// Where the replay of a session begins whose client has everything up to `position`, or will have by `older`.
     pub(crate) fn place(
         &self,
         record: &Record,
         position: u64,
+        older: &Older,
         caps: &Recovery,
-    ) -> Result<u64, NotRecovered> {
+    ) -> Result<Placed, NotRecovered> {
         let dropped_to = self.window.dropped_to();
         // What has aged out is nothing that a client can lack that was live until then. One that was still being sent
         // what it missed was never sent it.
         let is_lacking = !record.is_caught_up && position < dropped_to;
-        if position < record.gap_below || is_lacking || self.has_gap_after(position) {
+        if position < record.gap_below {
             return Err(NotRecovered::Gap);
         }
+        let has_gap = is_lacking || self.has_gap_after(position);
         let from = position.max(dropped_to);
-        if self.missed_too_much(record, from, caps) {
+        if self.missed_too_much(record, from, older, caps) {
             return Err(NotRecovered::TooMuch);
         }
-        Ok(from)
+        Ok(if has_gap {
+            Placed::Lacking {
+                after: position,
+                through: from,
+            }
+        } else {
+            Placed::Held(from)
+        })
     }
 
     /// True if this node no longer holds everything that a client at `position` can lack.
@@ -65,15 +107,25 @@ impl Registry {
     }
 
     /// True if a recovery from `position` would replay more than the caps allow.
-    fn missed_too_much(&self, record: &Record, position: u64, caps: &Recovery) -> bool {
-        let (mut events, mut bytes) = (0, 0);
-        self.window.after(position).any(|entry| {
-            if is_entitled(entry, record.sid, record.start, &record.intervals) {
-                events += 1;
-                bytes += entry.envelope.event.len_bytes();
-            }
-            events > caps.max_replay_events || bytes > caps.max_replay_bytes
-        })
+    fn missed_too_much(
+        &self,
+        record: &Record,
+        position: u64,
+        older: &Older,
+        caps: &Recovery,
+    ) -> bool {
+        let (mut events, mut bytes) = (older.entries.len(), older.bytes);
+        let is_above =
+            |events, bytes| events > caps.max_replay_events || bytes > caps.max_replay_bytes;
+        let mut held = self.window.after(position);
+        is_above(events, bytes)
+            || held.any(|entry| {
+                if is_entitled(entry, record.sid, record.start, &record.intervals) {
+                    events += 1;
+                    bytes += entry.envelope.event.len_bytes();
+                }
+                is_above(events, bytes)
+            })
     }
 
     /// A socket has been sent its history; the log comes next.
@@ -99,7 +151,11 @@ impl Registry {
         let Some(cursor) = member.cursor else {
             return CatchUp::Live;
         };
-        let is_lost = self.window.dropped_to() > cursor || member.gap_below > cursor;
+        let held_from = member
+            .older
+            .as_ref()
+            .map_or(cursor, |older| older.through.max(cursor));
+        let is_lost = self.window.dropped_to() > held_from || member.gap_below > cursor;
         // Above the end: of an epoch that ended while the session was being opened.
         if is_lost || cursor > self.last {
             return CatchUp::Gap;
@@ -107,7 +163,19 @@ impl Registry {
         // What was sent before anything was logged behind it.
         member.release_held(&self.namespace, offset, after);
         let mut bytes = 0;
-        for (seen, entry) in self.window.after(cursor).enumerate() {
+        while let Some(older) = &mut member.older {
+            let Some(entry) = older.entries.pop_front() else {
+                // What lies between has been read, and is not for it.
+                member.cursor = Some(held_from);
+                member.older = None;
+                break;
+            };
+            bytes += member.replay_entry(&entry, &self.namespace, self.epoch, after);
+            if bytes >= REPLAY_CHUNK_BYTES {
+                return CatchUp::More;
+            }
+        }
+        for (seen, entry) in self.window.after(held_from).enumerate() {
             if bytes >= REPLAY_CHUNK_BYTES || seen >= REPLAY_CHUNK_ENTRIES {
                 return CatchUp::More;
             }
@@ -122,7 +190,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::event::Event;
-    use crate::log::{Entry, Envelope, Target};
+    use crate::log::{Envelope, Target};
     use crate::sid::{NodeId, Sid};
     use crate::window::Window;
     use std::time::Duration;
@@ -166,14 +234,15 @@ mod tests {
         let (registry, caps) = (aged(), Recovery::default());
         let dropped_to = registry.window.dropped_to();
         assert!(dropped_to >= 1, "something has aged");
-        assert_eq!(registry.place(&record(true), 0, &caps), Ok(dropped_to));
-        assert_eq!(
-            registry.place(&record(false), 0, &caps),
-            Err(NotRecovered::Gap)
-        );
-        assert_eq!(
-            registry.place(&record(false), dropped_to, &caps),
-            Ok(dropped_to)
-        );
+        let place =
+            |record: Record, position| registry.place(&record, position, &Older::default(), &caps);
+        assert_eq!(place(record(true), 0), Ok(Placed::Held(dropped_to)));
+        let lacking = Placed::Lacking {
+            after: 0,
+            through: dropped_to,
+        };
+        assert_eq!(place(record(false), 0), Ok(lacking));
+        let held = Ok(Placed::Held(dropped_to));
+        assert_eq!(place(record(false), dropped_to), held);
     }
 }

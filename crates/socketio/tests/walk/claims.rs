@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Cluster, Local, Request};
-use chatcluster_socketio::log::{AppendDone, Envelope, Record as Stored};
+use chatcluster_socketio::log::{AppendDone, Entry, Envelope, Record as Stored};
 use chatcluster_socketio::session::{Record, Revision, Sessions, StoreError};
-use chatcluster_socketio::{NodeId, SessionKey};
+use chatcluster_socketio::{NodeId, NotRecovered, SessionKey};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -83,6 +83,13 @@ impl Adapter for SlowAdapter {
     }
     fn start_position(&self) -> u64 {
         self.inner.start_position()
+    }
+    fn read_log(
+        &self,
+        after: u64,
+        through: u64,
+    ) -> BoxFuture<'static, Result<Vec<Arc<Entry>>, NotRecovered>> {
+        self.inner.read_log(after, through)
     }
     fn opened(&self) -> BoxFuture<'static, ()> {
         self.inner.opened()

@@ -1,0 +1,198 @@
+//! Reads again what a node held in memory and holds no more, for sessions that come back: once for all that wait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use chatcluster_socketio::NotRecovered;
+use chatcluster_socketio::log::{Entry, Record};
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::codec;
+use crate::follower::{Source, age_of};
+use crate::pipeline::Logged;
+use crate::read_model::ReadModel;
+
+/// How long the first session waits for others that need the log, too.
+const GATHER: Duration = Duration::from_millis(20);
+/// Sessions that may wait; one more is not recovered.
+const WAITING: usize = 16_384;
+/// Bytes of messages that one reading may bring; sessions that need more are not recovered.
+const MAX_BYTES: usize = 64 << 20;
+/// How long one reading may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Messages asked for at a time.
+const PULL: usize = 1000;
+
+type Outcome = Result<Vec<Arc<Entry>>, NotRecovered>;
+
+/// A session that needs the log above `after` and up to `through`.
+pub(crate) struct Wanted {
+    /// The namespace's token.
+    pub(crate) namespace: Box<str>,
+    pub(crate) after: u64,
+    pub(crate) through: u64,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// Where sessions ask.
+pub(crate) struct Replays {
+    wanted: mpsc::Sender<Wanted>,
+}
+
+/// What a message of the log was, in its namespace.
+type Read = HashMap<Box<str>, Vec<Arc<Entry>>>;
+
+impl Replays {
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Wanted>) {
+        let (wanted, asked) = mpsc::channel(WAITING);
+        (Self { wanted }, asked)
+    }
+
+    /// Asks for the log; resolves when it has been read, or cannot be.
+    pub(crate) fn read(
+        &self,
+        namespace: &str,
+        after: u64,
+        through: u64,
+    ) -> impl Future<Output = Outcome> + Send + use<> {
+        let (answer, answered) = oneshot::channel();
+        let wanted = Wanted {
+            namespace: namespace.into(),
+            after,
+            through,
+            answer,
+        };
+        let is_asked = self.wanted.try_send(wanted).is_ok();
+        async move {
+            match answered.await {
+                Ok(outcome) => outcome,
+                Err(_) if is_asked => Err(NotRecovered::TimedOut),
+                Err(_) => Err(NotRecovered::TooMuch),
+            }
+        }
+    }
+}
+
+/// Reads for who asks, as long as somebody can.
+pub(crate) async fn run(
+    source: Source,
+    models: HashMap<Box<str>, Arc<dyn ReadModel>>,
+    mut asked: mpsc::Receiver<Wanted>,
+) {
+    let reader = Reader { source, models };
+    while let Some(first) = asked.recv().await {
+        sleep(GATHER).await;
+        let mut waiting = vec![first];
+        while let Ok(wanted) = asked.try_recv() {
+            waiting.push(wanted);
+        }
+        reader.serve(waiting).await;
+    }
+}
+
+struct Reader {
+    source: Source,
+    models: HashMap<Box<str>, Arc<dyn ReadModel>>,
+}
+
+impl Reader {
+    /// One reading for all; those that need the most are given up if it is too much.
+    async fn serve(&self, mut waiting: Vec<Wanted>) {
+        waiting.sort_unstable_by_key(|wanted| wanted.after);
+        while !waiting.is_empty() {
+            self.source.counters.log_replays.increment();
+            let outcome = timeout(DEADLINE, self.read(&waiting)).await;
+            match outcome.unwrap_or(Err(NotRecovered::TimedOut)) {
+                Ok(read) => {
+                    for wanted in waiting.drain(..) {
+                        let entries = wanted.of(&read);
+                        wanted.tell(Ok(entries));
+                    }
+                }
+                // What fails for the oldest part may still succeed for the rest.
+                Err(reason) => {
+                    let given_up = waiting.len().div_ceil(2);
+                    for wanted in waiting.drain(..given_up) {
+                        wanted.tell(Err(reason));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read(&self, waiting: &[Wanted]) -> Result<Read, NotRecovered> {
+        let mut reached = waiting.iter().map(|w| w.after).min().unwrap_or(0);
+        let through = waiting.iter().map(|w| w.through).max().unwrap_or(0);
+        let mut read: Read = waiting
+            .iter()
+            .map(|w| (w.namespace.clone(), Vec::new()))
+            .collect();
+        if reached >= through {
+            return Ok(read);
+        }
+        let after = DeliverPolicy::ByStartSequence {
+            start_sequence: reached + 1,
+        };
+        let consumer = self.source.make_consumer(self.source.consumer(after)).await;
+        let consumer = consumer.map_err(|_| NotRecovered::TimedOut)?;
+        let messages = consumer.stream().max_messages_per_batch(PULL).messages();
+        let mut messages = messages.await.map_err(|_| NotRecovered::TimedOut)?;
+        let mut bytes = 0;
+        while reached < through {
+            let message = messages.next().await.and_then(Result::ok);
+            let message = message.ok_or(NotRecovered::TimedOut)?;
+            let info = message.info().map_err(|_| NotRecovered::TimedOut)?;
+            if info.stream_sequence != reached + 1 {
+                return Err(NotRecovered::Gap);
+            }
+            reached = info.stream_sequence;
+            bytes += message.payload.len();
+            if bytes > MAX_BYTES {
+                return Err(NotRecovered::TooMuch);
+            }
+            let namespace = self.source.names.namespace_token(&message.subject);
+            let Some(token) = namespace.filter(|token| read.contains_key(*token)) else {
+                continue;
+            };
+            let Ok(logged) = codec::decode::<Logged>(&message.payload) else {
+                continue;
+            };
+            if self.is_copy(token, reached, logged.record.as_ref()).await {
+                continue;
+            }
+            let entry = Arc::new(Entry::aged(reached, logged.envelope, age_of(&info)));
+            if let Some(entries) = read.get_mut(token) {
+                entries.push(entry);
+            }
+        }
+        Ok(read)
+    }
+
+    /// Whether the row with a lower position has made this one void: then it was delivered to nobody.
+    async fn is_copy(&self, namespace: &str, position: u64, record: Option<&Record>) -> bool {
+        let (Some(model), Some(record)) = (self.models.get(namespace), record) else {
+            return false;
+        };
+        let first = model.position_of(record.key).await;
+        first.is_some_and(|first| first < position)
+    }
+}
+
+impl Wanted {
+    /// Its own part of what was read.
+    fn of(&self, read: &Read) -> Vec<Arc<Entry>> {
+        let entries = read.get(&self.namespace).map_or(&[][..], Vec::as_slice);
+        let from = entries.partition_point(|entry| entry.position <= self.after);
+        let to = entries.partition_point(|entry| entry.position <= self.through);
+        entries[from..to.max(from)].to_vec()
+    }
+
+    fn tell(self, outcome: Outcome) {
+        // Who asked may have gone.
+        let _gone = self.answer.send(outcome);
+    }
+}
