@@ -26,6 +26,7 @@ use crate::membership::Membership;
 use crate::metrics::scrape::Sample;
 use crate::metrics::{Metrics, nats, sockets};
 use crate::node::{self, Entrance, Node, Place, socket_config};
+use crate::relay::Relay;
 
 /// Runs the server until it is told to stop (SIGTERM, SIGINT). `POST /drain` drains it before that.
 ///
@@ -210,6 +211,9 @@ impl Shared {
     fn export(&self, nodes: &[Node]) {
         self.metrics.add_history(self.history.measures());
         if let Some(membership) = self.membership.clone() {
+            if let Some(relay) = membership.relay() {
+                self.metrics.add_relay(relay.measures());
+            }
             self.metrics
                 .add_samples(move || membership.cluster().map(nats::samples).unwrap_or_default());
         }
@@ -259,7 +263,8 @@ fn membership(
         (span, window),
         history.clone(),
     )?;
-    Ok(Some(Arc::new(membership)))
+    let relay = Relay::bind(config)?;
+    Ok(Some(Arc::new(membership.with_relay(relay))))
 }
 
 /// Node `i` listens on the port + `i`; the port 0 lets the system choose each.

@@ -16,5 +16,6 @@ pub mod limits;
 pub mod membership;
 pub mod metrics;
 pub mod node;
+pub mod relay;
 pub mod settings;
 pub mod telemetry;

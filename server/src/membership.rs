@@ -1,12 +1,10 @@
 //! This server's place in a cluster on NATS: joined while the server listens already, and again until it succeeds.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use chatcluster_chat_api as api;
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio_nats as nats;
@@ -14,7 +12,9 @@ use chatcluster_socketio_nats::{Credentials, NatsCluster, ReadModel};
 use parking_lot::Mutex;
 use tokio::time::{Instant, interval, sleep, timeout_at};
 
+use crate::files::secret;
 use crate::history::History;
+use crate::relay::Relay;
 
 /// Between two attempts to join, doubled each time up to the second figure.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -31,6 +31,7 @@ pub struct Membership {
     node: NodeId,
     session_window: Option<Duration>,
     history: Arc<History>,
+    relay: Option<Relay>,
     joined: OnceLock<NatsCluster>,
     obstacle: Mutex<String>,
     is_serving: AtomicBool,
@@ -71,10 +72,24 @@ impl Membership {
             node: incarnation(),
             session_window,
             history,
+            relay: None,
             joined: OnceLock::new(),
             obstacle: Mutex::new("NATS has not been reached yet".to_owned()),
             is_serving: AtomicBool::new(false),
         })
+    }
+
+    /// With what brings requests to other servers, and takes theirs.
+    #[must_use]
+    pub fn with_relay(mut self, relay: Option<Relay>) -> Self {
+        self.relay = relay;
+        self
+    }
+
+    /// What brings requests to other servers.
+    #[must_use]
+    pub fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     /// This process among the cluster's; another one after a restart.
@@ -120,7 +135,7 @@ impl Membership {
         let models = HashMap::from([(CHAT.to_owned(), history)]);
         let joining = NatsCluster::join(self.options.clone(), self.node.clone(), models);
         match tokio::time::timeout(ATTEMPT, joining).await {
-            Ok(Ok(cluster)) => Ok(cluster),
+            Ok(Ok(cluster)) => self.open_relay(cluster).await,
             Ok(Err(error)) if error.is_lasting() => Err(Obstacle::Lasting(
                 anyhow::Error::new(error).context("join the cluster on NATS"),
             )),
@@ -129,6 +144,19 @@ impl Membership {
                 anyhow::Error::new(error)
             ))),
             Err(_) => Err(Obstacle::Passing(format!("no answer within {ATTEMPT:?}"))),
+        }
+    }
+
+    async fn open_relay(&self, cluster: NatsCluster) -> Result<NatsCluster, Obstacle> {
+        let Some(relay) = &self.relay else {
+            return Ok(cluster);
+        };
+        match relay.open(&cluster).await {
+            Ok(()) => Ok(cluster),
+            Err(error) => {
+                cluster.close().await;
+                Err(Obstacle::Passing(format!("{error:#}")))
+            }
         }
     }
 
@@ -234,33 +262,9 @@ fn credentials(config: &api::NatsCredentials) -> anyhow::Result<Credentials> {
     })
 }
 
-/// A secret's text; one newline at the end is not part of it.
-fn secret(field: &str, path: &Path) -> anyhow::Result<String> {
-    let read = std::fs::read_to_string(path);
-    let text = read.with_context(|| format!("{field}: cannot read {}", path.display()))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    anyhow::ensure!(!text.is_empty(), "{field}: {} is empty", path.display());
-    Ok(text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_is_the_file_without_its_last_newline() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("secret");
-        for text in ["hush", "hush\n", "hush\r\n"] {
-            std::fs::write(&path, text).unwrap();
-            assert_eq!(secret("nats.tokenFile", &path).unwrap(), "hush");
-        }
-        std::fs::write(&path, "\n").unwrap();
-        let error = secret("nats.tokenFile", &path).unwrap_err().to_string();
-        assert!(error.starts_with("nats.tokenFile: "), "{error}");
-        assert!(secret("nats.tokenFile", Path::new("/nowhere")).is_err());
-    }
 
     #[test]
     fn two_processes_of_one_host_have_different_names() {

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{codes::Code, history, metrics::scrape::Sample};
+use crate::{codes::Code, history, metrics::scrape::Sample, relay::measures as relay};
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -134,6 +134,20 @@ impl Metrics {
         history.register_with_unit("queue", help, Unit::Bytes, m.queue_bytes);
     }
 
+    /// Adds what a relay counts.
+    pub fn add_relay(&self, measures: &relay::Measures) {
+        let m = measures.clone();
+        let mut registry = self.registry.lock();
+        let relay = registry.sub_registry_with_prefix("relay");
+        let help =
+            "Requests brought to the servers that hold their sessions, by what became of them";
+        relay.register("requests", help, m.relayed);
+        let help = "Requests that other servers brought here";
+        relay.register("arrivals", help, m.arrived);
+        let help = "Requests and WebSockets that are being relayed to other servers";
+        relay.register("under_way", help, m.under_way);
+    }
+
     /// Adds numbers that others count; `read` is called at each scrape.
     pub fn add_samples(&self, read: impl Fn() -> Vec<Sample> + Send + Sync + 'static) {
         self.registry
@@ -202,6 +216,23 @@ mod tests {
                 text.lines().any(|found| found == line),
                 "{line} not in:\n{text}"
             );
+        }
+    }
+
+    #[test]
+    fn the_relay_is_seen_by_kind_and_outcome_from_zero() {
+        let metrics = Metrics::new();
+        let measures = relay::Measures::default();
+        metrics.add_relay(&measures);
+        measures.under_way.inc();
+        let text = metrics.render();
+        for line in [
+            "chatcluster_relay_requests_total{kind=\"websocket\",outcome=\"gone\"} 0",
+            "chatcluster_relay_arrivals_total{outcome=\"refused\"} 0",
+            "chatcluster_relay_under_way 1",
+        ] {
+            let is_there = text.lines().any(|found| found == line);
+            assert!(is_there, "{line} not in:\n{text}");
         }
     }
 

@@ -14,9 +14,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use chatcluster_chat_api as api;
-use chatcluster_engineio::{Refusal, RemoteAddr, serve};
+use chatcluster_engineio::{Refusal, RemoteAddr, SidTag, serve};
 use chatcluster_socketio::adapter::Cluster;
 use chatcluster_socketio::{Config, Recovery, SocketIo, engineio};
+use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use crate::chat::Chat;
 use crate::codes::Code;
 use crate::limits::Connections;
 use crate::membership::Membership;
+use crate::relay::{Passed, Relay};
 
 /// How long a client that was refused for want of room should wait.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
@@ -48,6 +50,15 @@ pub enum Place {
     Here(Arc<dyn Cluster>),
     /// On NATS, which may take a while: until then clients are told to come back.
     OnNats(Arc<Membership>),
+}
+
+impl Place {
+    fn relay(&self) -> Option<Relay> {
+        match self {
+            Self::Here(_) => None,
+            Self::OnNats(membership) => membership.relay().cloned(),
+        }
+    }
 }
 
 /// A node's Socket.IO server, once it lets clients in.
@@ -98,18 +109,21 @@ impl Node {
         parts.listener.set_nonblocking(true)?;
         let (stop, stopped) = watch::channel(false);
         let entrance = Entrance::default();
+        let relay = parts.place.relay();
         let door = Door {
             chat: parts.chat,
             connections: parts.connections,
             config: config.clone(),
             entrance: entrance.clone(),
+            sid_tag: relay.as_ref().map(Relay::tag),
         };
         let inside = runtime.enter();
         let listener = TcpListener::from_std(parts.listener)?;
-        let routes = with_sockets(parts.routes, entrance.clone());
+        let routes = with_sockets(parts.routes, entrance.clone(), relay.clone());
         let serving = serve_until(listener, routes, http_connections(config), stopped.clone());
         let backend = backend(parts.backend, &door, stopped.clone())?;
-        let serving = async { tokio::join!(serving, backend).0 };
+        let entering = relay.map(|relay| relay.serve(entrance.clone(), stopped.clone()));
+        let serving = async { tokio::join!(serving, backend, OptionFuture::from(entering)).0 };
         let membership = match parts.place {
             Place::Here(cluster) => {
                 entrance.open(door.build(cluster)?);
@@ -212,6 +226,7 @@ struct Door {
     connections: Connections,
     config: api::Config,
     entrance: Entrance,
+    sid_tag: Option<SidTag>,
 }
 
 fn runtime(parts: &Parts) -> std::io::Result<Runtime> {
@@ -232,8 +247,10 @@ impl Door {
     fn build(&self, cluster: Arc<dyn Cluster>) -> anyhow::Result<SocketIo> {
         let (door, counter) = (self.connections.clone(), self.connections.clone());
         let refusing = self.chat.clone();
+        let mut sockets = socket_config(&self.config);
+        sockets.engine.sid_tag = self.sid_tag;
         let io = SocketIo::builder()
-            .config(socket_config(&self.config))
+            .config(sockets)
             .cluster(cluster)
             .with_state(self.chat.clone())
             .admit(move |handshake| {
@@ -304,13 +321,20 @@ pub fn socket_config(config: &api::Config) -> Config {
 }
 
 /// The transport's path beside the page's; the client bundle lies under the same path, as exact routes.
-fn with_sockets(routes: Router, entrance: Entrance) -> Router {
-    let handle = async move |request: Request| match entrance.io() {
-        Some(io) => match io.service().call(request).await {
-            Ok(answer) => answer.into_response(),
-            Err(never) => match never {},
-        },
-        None => not_yet(),
+fn with_sockets(routes: Router, entrance: Entrance, relay: Option<Relay>) -> Router {
+    let handle = async move |request: Request| {
+        let passed = match relay {
+            Some(relay) => relay.pass(request).await,
+            None => Passed::Here(request),
+        };
+        match (passed, entrance.io()) {
+            (Passed::Elsewhere(answer), _) => answer,
+            (Passed::Here(request), Some(io)) => match io.service().call(request).await {
+                Ok(answer) => answer.into_response(),
+                Err(never) => match never {},
+            },
+            (Passed::Here(_), None) => not_yet(),
+        }
     };
     routes
         .route("/socket.io/", any(handle.clone()))
@@ -318,7 +342,7 @@ fn with_sockets(routes: Router, entrance: Entrance) -> Router {
 }
 
 /// What clients are told until the cluster is joined, in the words of a refused handshake.
-fn not_yet() -> Response {
+pub(crate) fn not_yet() -> Response {
     let refusal = refusal(Code::Starting);
     let headers: HeaderMap = refusal.headers.into_iter().collect();
     let body = serde_json::json!({ "code": 4, "message": refusal.message });
@@ -326,7 +350,7 @@ fn not_yet() -> Response {
 }
 
 /// The most connections of a node that are no WebSocket. A long-polling client has a GET waiting and a POST under way.
-fn http_connections(config: &api::Config) -> usize {
+pub(crate) fn http_connections(config: &api::Config) -> usize {
     let polling = config.limits.connections.saturating_mul(2);
     polling.saturating_add(SPARE_CONNECTIONS)
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{Api, JwtAlgorithm, LogLevel, Nats, Nodes};
+use crate::{Api, JwtAlgorithm, LogLevel, Nats, Nodes, Relay};
 
 /// A configuration that passed [`ServerConfig::validate`](crate::ServerConfig::validate).
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub nats: Option<Nats>,
     /// HTTP for backends, if any.
     pub api: Option<Api>,
+    /// How servers of that cluster bring each other requests, if they do.
+    pub relay: Option<Relay>,
 }
 
 /// Connections: heartbeats, sizes, transports.

@@ -13,6 +13,7 @@ mod nats;
 mod nodes;
 mod problem;
 mod read;
+mod relay;
 mod server_config;
 mod validate;
 
@@ -23,6 +24,7 @@ pub use log_level::{LogLevel, ParseLogLevelError};
 pub use nats::{Nats, NatsCredentials, NatsSection, NatsStorage, NatsTls, NatsTlsSection};
 pub use nodes::{MAX_NODES, Nodes, ParseNodesError};
 pub use problem::{Problem, Problems};
+pub use relay::{Relay, RelaySection};
 pub use server_config::{
     AuthSection, AuthType, CorsSection, DrainSection, EngineSection, HistorySection, JwtAlgorithm,
     JwtSection, LimitsSection, RecoverySection, ServerConfig, Transport,

@@ -269,6 +269,12 @@ mod tests {
             },
         };
         config.api.token_file = Some("/run/secrets/tokens".into());
+        config.relay = crate::RelaySection {
+            enabled: false,
+            listen: Some(([0, 0, 0, 0], 3001).into()),
+            advertise: Some(([10, 0, 0, 7], 3001).into()),
+            secret_file: Some("/run/secrets/relay".into()),
+        };
         let written = serde_yaml::to_string(&config).unwrap();
         assert_eq!(ServerConfig::parse(&written), Ok(config));
     }

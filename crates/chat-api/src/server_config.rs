@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiSection, DurationText, LogLevel, NatsSection, Nodes};
+use crate::{ApiSection, DurationText, LogLevel, NatsSection, Nodes, RelaySection};
 
 /// The server's configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub nats: NatsSection,
     /// HTTP for backends.
     pub api: ApiSection,
+    /// How servers of that cluster bring each other requests.
+    pub relay: RelaySection,
 }
 
 impl Default for ServerConfig {
@@ -60,6 +62,7 @@ impl Default for ServerConfig {
             drain: DrainSection::default(),
             nats: NatsSection::default(),
             api: ApiSection::default(),
+            relay: RelaySection::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 use crate::{
     Auth, AuthSection, AuthType, Config, Cors, CorsSection, Drain, DurationText, Engine, History,
     Jwt, Limits, Nodes, Origins, Problem, Problems, Recovery, ServerConfig, Transport, api::api,
-    nats::nats,
+    nats::nats, relay::relay,
 };
 
 /// Slack of the span that the log must keep (`semantics.md` rule 6).
@@ -32,6 +32,7 @@ impl ServerConfig {
             drain: drain(self, &mut check),
             nats: nats(self, &mut check),
             api: api(self, &mut check),
+            relay: relay(self, &mut check),
         };
         listeners(self, &mut check);
         if check.problems.is_empty() {

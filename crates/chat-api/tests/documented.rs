@@ -1,8 +1,11 @@
 //! `docs/configuration.md` names every field of the file with its default, and no other.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use chatcluster_chat_api::{ApiSection, JwtSection, NatsSection, NatsTlsSection, ServerConfig};
+use chatcluster_chat_api::{
+    ApiSection, JwtSection, NatsSection, NatsTlsSection, RelaySection, ServerConfig,
+};
 use serde_yaml::Value;
 
 /// Every field that can be written, with its default as it is written.
@@ -30,10 +33,21 @@ fn fields() -> BTreeMap<String, String> {
         token_file: Some("".into()),
         ..config.api
     };
+    config.relay = RelaySection {
+        listen: Some(unspecified()),
+        advertise: Some(unspecified()),
+        secret_file: Some("".into()),
+        ..config.relay
+    };
     let tree = serde_yaml::to_value(&config).expect("a configuration can be written");
     let mut fields = BTreeMap::new();
     collect("", &tree, &mut fields);
     fields
+}
+
+/// Stands for an address that has no default.
+fn unspecified() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
 }
 
 fn collect(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
@@ -54,7 +68,9 @@ fn collect(path: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
 
 fn written(value: &Value) -> String {
     match value {
-        Value::String(text) if text.is_empty() => "none".to_owned(),
+        Value::String(text) if text.is_empty() || *text == unspecified().to_string() => {
+            "none".to_owned()
+        }
         Value::String(text) => text.clone(),
         Value::Bool(value) => value.to_string(),
         Value::Number(number) => number.to_string(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::session::heartbeat::MOST_WAITS;
+use crate::sid_tag::SidTag;
 
 /// The settings of an engine.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Config {
     pub cors: Option<Cors>,
     /// The name of a cookie that carries the session id, set by polling handshakes only.
     pub cookie: Option<String>,
+    /// What session ids begin with, where several engines serve one address. Ids with another tag are unknown.
+    pub sid_tag: Option<SidTag>,
 }
 
 impl Default for Config {
@@ -44,6 +47,7 @@ impl Default for Config {
             allow_upgrades: true,
             cors: None,
             cookie: None,
+            sid_tag: None,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::handshake::Handshake;
 use crate::registry::{Farewells, Live, Registry};
 use crate::service::EngineService;
 use crate::session::{Session, Spans, TransportKind};
+use crate::sid_tag::SidTag;
 use crate::wheel::{Task, Wheel};
 
 /// An Engine.IO server. Cloning shares it.
@@ -180,11 +181,16 @@ impl Shared {
         };
         format!(
             "0{{\"sid\":\"{}\",\"upgrades\":[{upgrades}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-            session.id(),
+            self.sid_text(session),
             self.config.ping_interval.as_millis(),
             self.config.ping_timeout.as_millis(),
             self.config.max_payload,
         )
+    }
+
+    /// The session's id as its client knows it.
+    pub(crate) fn sid_text(&self, session: &Session) -> String {
+        SidTag::write(self.config.sid_tag, session.id())
     }
 
     /// The number of open sessions on a transport.

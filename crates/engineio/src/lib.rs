@@ -27,6 +27,7 @@ pub mod serve;
 mod service;
 mod session;
 mod sid;
+mod sid_tag;
 mod websocket;
 mod wheel;
 
@@ -41,3 +42,5 @@ pub use message::{Message, Text};
 pub use service::{EngineService, RemoteAddr};
 pub use session::{SendError, Session, TransportKind};
 pub use sid::Sid;
+pub use sid_tag::SidTag;
+pub use websocket::is_upgrade;

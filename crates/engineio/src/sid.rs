@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const LENGTH: usize = 15;
-const TEXT_LENGTH: usize = 20;
+pub(crate) const TEXT_LENGTH: usize = 20;
 
 /// The id of a session. Whoever knows it may speak for the session, so it is drawn from a cryptographic generator.
 #[derive(Clone, Copy, PartialEq, Eq)]

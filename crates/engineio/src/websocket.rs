@@ -12,7 +12,8 @@ mod probe;
 mod scratch;
 mod task;
 
-pub(crate) use handshake::{accept, is_upgrade};
+pub(crate) use handshake::accept;
+pub use handshake::is_upgrade;
 pub(crate) use probe::{close_surplus, probe};
 pub(crate) use task::WebSocketTask;
 

@@ -1,11 +1,12 @@
 //! One node's place in the cluster: what `chatcluster-socketio` asks for, put together from the parts of this crate.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::{self, ContextBuilder};
+use async_nats::jetstream::{self, ContextBuilder, kv};
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use parking_lot::Mutex;
@@ -21,11 +22,12 @@ use crate::epoch::{Epoch, EpochError};
 use crate::follower::{self, Follower, Source};
 use crate::names::{BadPrefix, Names};
 use crate::options::Options;
-use crate::peers::{JoinError, Peers};
+use crate::peers::{JoinError, Peers, RelayPlace};
 use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
 use crate::publisher::Publisher;
 use crate::read_model::{ReadModel, ResetError};
 use crate::replays::{self, Replays, Wanted};
+use crate::secret::{self, PeerSecret, SecretError};
 use crate::sessions::{BucketError, KvSessions, ensure_bucket};
 use crate::stream::{self, StreamError};
 use crate::sweeper;
@@ -104,6 +106,7 @@ pub(crate) struct Shared {
     pub(crate) broker: Broker,
     pub(crate) replays: Replays,
     pub(crate) counters: Arc<Counters>,
+    meta: kv::Store,
     health: watch::Receiver<Option<String>>,
     /// Started with the first namespace.
     engine: Mutex<Option<Engine>>,
@@ -158,6 +161,7 @@ impl NatsCluster {
         let jetstream = ContextBuilder::new().timeout(CALL).build(client.clone());
         let open = open_log(&jetstream, &names, options, &counters, &read_models).await?;
         let Open { source, log } = open;
+        let meta = source.epoch.store().clone();
         let (now, created, begin, end) = log;
         let pipeline = Pipeline::new(now, (begin, end), &read_models, counters.clone());
         let (items, received) = mpsc::channel(QUEUE);
@@ -195,6 +199,7 @@ impl NatsCluster {
                 items,
                 broker,
                 counters,
+                meta,
                 health,
                 replays,
                 engine: Mutex::new(Some(engine)),
@@ -225,6 +230,25 @@ impl NatsCluster {
     #[must_use]
     pub fn node_count(&self) -> usize {
         self.shared.broker.peers.count()
+    }
+
+    /// A secret that all nodes of the cluster share, and nobody else who may not read its buckets.
+    ///
+    /// # Errors
+    /// [`SecretError`]; another attempt may succeed.
+    pub async fn peer_secret(&self) -> Result<PeerSecret, SecretError> {
+        secret::ensure(&self.shared.meta).await
+    }
+
+    /// Tells the other nodes whose sessions this node holds, and where it takes their requests.
+    pub fn advertise(&self, place: RelayPlace) {
+        self.shared.broker.peers.advertise(place);
+    }
+
+    /// Where the other node takes requests whose sessions have this tag; `None` if it is gone, or never was.
+    #[must_use]
+    pub fn peer_by_tag(&self, tag: &str) -> Option<SocketAddr> {
+        self.shared.broker.peers.by_tag(tag)
     }
 
     /// Messages of this node whose fate is not known.

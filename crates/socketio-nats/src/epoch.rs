@@ -92,6 +92,11 @@ impl Epoch {
         Ok(Self { store })
     }
 
+    /// The bucket, for what else is kept there.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The epoch of the stream made at that time; a new one if the bucket knows another stream, or none.
     pub(crate) async fn of(&self, stream_created: i64) -> Result<u64, EpochError> {
         for _ in 0..ATTEMPTS {

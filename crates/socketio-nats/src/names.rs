@@ -11,7 +11,7 @@
 //! | `<p>.node` | heartbeats and farewells |
 //! | stream `<P>_log` | `<p>.log.>`; its sequences are the positions |
 //! | bucket `<P>_sessions` | a session by the hash of its `pid` |
-//! | bucket `<P>_meta` | the epoch |
+//! | bucket `<P>_meta` | the epoch, the secret that nodes share |
 //!
 //! `<p>` is the cluster's prefix, `<P>` the same with `_` for `.`. `<ns>`, `<room>` and `<node>` are tokens: base64url of the
 //! name, or of its hash if it is long.
@@ -80,7 +80,7 @@ impl Names {
         format!("{}_sessions", self.upper())
     }
 
-    /// The bucket of the epoch.
+    /// The bucket of the epoch and of the secret.
     #[must_use]
     pub fn meta(&self) -> String {
         format!("{}_meta", self.upper())

@@ -10,6 +10,7 @@
 
 mod table;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::codec;
 use crate::counters::Counters;
 use crate::names::Names;
-use table::{Heard, Table};
+use table::{Heard, Said, Table};
 
 /// How often a node says that it is there.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -54,6 +55,15 @@ pub enum JoinError {
     Unheard,
 }
 
+/// Where a node takes requests of sessions that it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayPlace {
+    /// What the ids of its sessions begin with.
+    pub tag: String,
+    /// Where it listens, as others reach it.
+    pub address: SocketAddr,
+}
+
 /// What nodes tell everybody.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Note {
@@ -63,6 +73,9 @@ enum Note {
         incarnation: u64,
         /// Whether the node can follow the log.
         has_log: bool,
+        /// Last, and left out if there is none: as the releases without a relay wrote and read it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        relay: Option<RelayPlace>,
     },
     Farewell {
         node: NodeId,
@@ -84,6 +97,7 @@ struct Shared {
     incarnation: u64,
     counters: Arc<Counters>,
     has_log: watch::Sender<bool>,
+    relay: Mutex<Option<RelayPlace>>,
     table: Mutex<Table>,
     /// A heartbeat is wanted now.
     greet: Notify,
@@ -114,6 +128,7 @@ impl Peers {
             incarnation: rand::random(),
             counters,
             has_log: watch::Sender::new(false),
+            relay: Mutex::default(),
             table: Mutex::default(),
             greet: Notify::new(),
             changes: watch::Sender::new(0),
@@ -156,6 +171,11 @@ impl Peers {
         self.shared.table.lock().nodes(|has_log| has_log)
     }
 
+    /// Where another node takes requests of sessions with this tag.
+    pub(crate) fn by_tag(&self, tag: &str) -> Option<SocketAddr> {
+        self.shared.table.lock().by_tag(tag)
+    }
+
     /// Whether another node is known and neither dead nor gone.
     pub(crate) fn is_there(&self, node: &NodeId) -> bool {
         self.shared.table.lock().contains(node)
@@ -178,6 +198,12 @@ impl Peers {
         if old != has_log {
             self.shared.greet.notify_one();
         }
+    }
+
+    /// Says where this node takes requests; the others are told at once.
+    pub(crate) fn advertise(&self, place: RelayPlace) {
+        *self.shared.relay.lock() = Some(place);
+        self.shared.greet.notify_one();
     }
 
     /// Says farewell and ends; at most [`FAREWELL_TIME`].
@@ -255,8 +281,14 @@ impl Shared {
                 node,
                 incarnation,
                 has_log,
+                relay,
             } => {
-                let heard = self.table.lock().hear(&node, incarnation, has_log, now);
+                let said = Said {
+                    incarnation,
+                    has_log,
+                    relay,
+                };
+                let heard = self.table.lock().hear(&node, said, now);
                 match heard {
                     Heard::Known => return,
                     Heard::Full => return self.counters.heartbeats_refused.increment(),
@@ -302,6 +334,7 @@ impl Shared {
             node: self.node.clone(),
             incarnation: self.incarnation,
             has_log: *self.has_log.borrow(),
+            relay: self.relay.lock().clone(),
         };
         self.say(&note).await;
     }

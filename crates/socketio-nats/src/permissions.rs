@@ -32,16 +32,19 @@ impl Permissions {
                 format!("{inbox}.*"),
                 format!("$KV.{sessions}.*"),
                 format!("$KV.{meta}.epoch"),
+                // The secret that nodes share, unless they are given one.
+                format!("$KV.{meta}.peer_secret"),
                 format!("$JS.API.STREAM.INFO.{log}"),
                 format!("$JS.API.STREAM.INFO.KV_{sessions}"),
                 format!("$JS.API.STREAM.INFO.KV_{meta}"),
                 // Reading the log.
                 format!("$JS.API.CONSUMER.CREATE.{log}"),
                 format!("$JS.API.CONSUMER.MSG.NEXT.{log}.*"),
-                // One session, all of them a page at a time, and the epoch.
+                // One session, all of them a page at a time, the epoch, and the secret.
                 format!("$JS.API.DIRECT.GET.KV_{sessions}.>"),
                 format!("$JS.API.DIRECT.GET.KV_{sessions}"),
                 format!("$JS.API.DIRECT.GET.KV_{meta}.$KV.{meta}.epoch"),
+                format!("$JS.API.DIRECT.GET.KV_{meta}.$KV.{meta}.peer_secret"),
             ],
             subscribe: vec![
                 format!("{prefix}.cast.*"),

@@ -19,6 +19,7 @@ use crate::payload::Payload;
 use crate::rejection::Rejection;
 use crate::session::{Session, TransportKind};
 use crate::sid::Sid;
+use crate::sid_tag::SidTag;
 use crate::websocket::{self, WebSocketTask};
 use crate::{polling, query, serve};
 
@@ -69,7 +70,7 @@ async fn route<B: Body>(
     }
     let query = request.uri().query().unwrap_or_default();
     let transport = transport(shared, query)?;
-    let sid = query::first(query, "sid").map(|sid| Sid::parse(&sid));
+    let sid = query::first(query, "sid").map(|sid| SidTag::read(shared.config.sid_tag, &sid));
     if matches!(sid, Some(Some(sid)) if shared.registry.get(&sid).is_some()) {
         // A session keeps the protocol version that it began with.
         let version = query::first(query, "EIO");
@@ -178,7 +179,7 @@ fn open_polling(shared: &Arc<Shared>, handshake: Handshake) -> Response<Full<Byt
     if let Some(name) = &shared.config.cookie
         && let Ok(cookie) = HeaderValue::from_str(&format!(
             "{name}={}; Path=/; HttpOnly; SameSite=Lax",
-            session.id()
+            shared.sid_text(&session)
         ))
     {
         response.headers_mut().insert(SET_COOKIE, cookie);

@@ -139,7 +139,8 @@ pub(crate) fn sid_of(packet: &str) -> String {
     let rest = packet
         .strip_prefix("0{\"sid\":\"")
         .unwrap_or_else(|| panic!("no handshake packet: {packet:?}"));
-    rest[..20].to_owned()
+    let (sid, _) = rest.split_once('"').expect("the id ends");
+    sid.to_owned()
 }
 
 pub(crate) type Ws = WebSocketStream<MaybeTlsStream<TcpStream>>;

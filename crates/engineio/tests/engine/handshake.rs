@@ -1,6 +1,6 @@
 //! Opening a session, and every way in which that is refused.
 
-use chatcluster_engineio::{Config, Refusal, Transports};
+use chatcluster_engineio::{Config, Refusal, SidTag, Transports};
 use http::StatusCode;
 
 use crate::client::{Poller, Reply, UPGRADE_HEADERS, open_websocket, request, sid_of};
@@ -335,4 +335,28 @@ async fn open_sessions_are_counted_by_transport() {
         (1, 1, 2)
     );
     assert_eq!(server.engine.session_count(), 2);
+}
+
+#[tokio::test]
+async fn an_engine_with_a_tag_knows_its_own_ids_only() {
+    let tag = SidTag::random();
+    let server = Server::echo(Config {
+        sid_tag: Some(tag),
+        ..quiet()
+    })
+    .await;
+    let sid = sid_of(&get(&server, OPEN).await.body);
+    assert!(sid.starts_with(&tag.to_string()), "{sid}");
+    assert_eq!(sid.len(), 28);
+    let post = async |sid: &str| {
+        let path = format!("{OPEN}&sid={sid}");
+        request(server.address, "POST", &path, "", "4x").await
+    };
+    assert_eq!(post(&sid).await.body, "ok");
+    let (_, untagged) = sid.split_at(8);
+    for unknown in [untagged, &format!("{}{untagged}", SidTag::random())] {
+        let reply = post(unknown).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert_eq!(reply.body, r#"{"code":1,"message":"Session ID unknown"}"#);
+    }
 }

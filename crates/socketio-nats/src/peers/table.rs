@@ -1,11 +1,12 @@
 //! The nodes that were heard, and when. Knows no broker: time is given to it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use chatcluster_socketio::NodeId;
 use tokio::time::Instant;
 
-use super::{DEAD_AFTER, HEARTBEAT};
+use super::{DEAD_AFTER, HEARTBEAT, RelayPlace};
 
 /// More nodes are not known: a bound on what a stranger can make this node remember.
 const MAX_NODES: usize = 1024;
@@ -21,9 +22,16 @@ pub(super) struct Table {
 }
 
 struct Node {
-    incarnation: u64,
-    has_log: bool,
+    said: Said,
     heard: Instant,
+}
+
+/// What a node's last heartbeat said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) incarnation: u64,
+    pub(super) has_log: bool,
+    pub(super) relay: Option<RelayPlace>,
 }
 
 /// What a heartbeat was.
@@ -31,7 +39,7 @@ struct Node {
 pub(super) enum Heard {
     /// From somebody who is known, and nothing is new.
     Known,
-    /// Its health is another now.
+    /// Its health is another now, or where it takes requests.
     Changed,
     /// Not known before, or another process of that name.
     New,
@@ -50,40 +58,37 @@ impl Table {
 
     /// Those whose health is as wanted.
     pub(super) fn nodes(&self, wanted: impl Fn(bool) -> bool) -> Vec<NodeId> {
-        let chosen = self.nodes.iter().filter(|(_, node)| wanted(node.has_log));
+        let chosen = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| wanted(node.said.has_log));
         chosen.map(|(id, _)| id.clone()).collect()
     }
 
-    pub(super) fn hear(
-        &mut self,
-        id: &NodeId,
-        incarnation: u64,
-        has_log: bool,
-        now: Instant,
-    ) -> Heard {
+    /// Where the node takes requests whose sessions have this tag.
+    pub(super) fn by_tag(&self, tag: &str) -> Option<SocketAddr> {
+        let mut places = self.nodes.values().filter_map(|n| n.said.relay.as_ref());
+        places
+            .find(|place| place.tag == tag)
+            .map(|place| place.address)
+    }
+
+    pub(super) fn hear(&mut self, id: &NodeId, said: Said, now: Instant) -> Heard {
         if let Some(node) = self.nodes.get_mut(id) {
-            let heard = if node.incarnation != incarnation {
+            let heard = if node.said.incarnation != said.incarnation {
                 Heard::New
-            } else if node.has_log != has_log {
+            } else if node.said != said {
                 Heard::Changed
             } else {
                 Heard::Known
             };
-            *node = Node {
-                incarnation,
-                has_log,
-                heard: now,
-            };
+            *node = Node { said, heard: now };
             return heard;
         }
         if self.nodes.len() >= MAX_NODES {
             return Heard::Full;
         }
-        let node = Node {
-            incarnation,
-            has_log,
-            heard: now,
-        };
+        let node = Node { said, heard: now };
         self.nodes.insert(id.clone(), node);
         Heard::New
     }
@@ -108,7 +113,7 @@ impl Table {
         let is_it = self
             .nodes
             .get(id)
-            .is_some_and(|n| n.incarnation == incarnation);
+            .is_some_and(|n| n.said.incarnation == incarnation);
         is_it && self.nodes.remove(id).is_some()
     }
 
@@ -133,6 +138,14 @@ mod tests {
         NodeId::new(name)
     }
 
+    fn said(incarnation: u64, has_log: bool) -> Said {
+        Said {
+            incarnation,
+            has_log,
+            relay: None,
+        }
+    }
+
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
@@ -140,13 +153,13 @@ mod tests {
         let mut table = Table::default();
         let mut now = Instant::now();
         table.hear_self(now);
-        assert_eq!(table.hear(&node("a"), 1, true, now), Heard::New);
-        assert_eq!(table.hear(&node("b"), 1, true, now), Heard::New);
+        assert_eq!(table.hear(&node("a"), said(1, true), now), Heard::New);
+        assert_eq!(table.hear(&node("b"), said(1, true), now), Heard::New);
         let mut dead = Vec::new();
         for _ in 0..6 {
             now += SECOND;
             table.hear_self(now);
-            assert_eq!(table.hear(&node("a"), 1, true, now), Heard::Known);
+            assert_eq!(table.hear(&node("a"), said(1, true), now), Heard::Known);
             dead.extend(table.bury(now));
         }
         assert_eq!(dead, [node("b")]);
@@ -158,7 +171,7 @@ mod tests {
         let mut table = Table::default();
         let start = Instant::now();
         table.hear_self(start);
-        table.hear(&node("a"), 1, true, start);
+        table.hear(&node("a"), said(1, true), start);
         assert!(table.bury(start + 60 * SECOND).is_empty());
         // It hears again: the other one has its full time.
         table.hear_self(start + 60 * SECOND);
@@ -172,8 +185,8 @@ mod tests {
     fn a_farewell_concerns_its_own_process() {
         let mut table = Table::default();
         let now = Instant::now();
-        table.hear(&node("a"), 1, true, now);
-        assert_eq!(table.hear(&node("a"), 2, true, now), Heard::New);
+        table.hear(&node("a"), said(1, true), now);
+        assert_eq!(table.hear(&node("a"), said(2, true), now), Heard::New);
         assert!(!table.remove(&node("a"), 1));
         assert!(table.remove(&node("a"), 2));
         assert_eq!(table.len(), 0);
@@ -183,9 +196,9 @@ mod tests {
     fn health_is_known_by_the_last_heartbeat() {
         let mut table = Table::default();
         let now = Instant::now();
-        table.hear(&node("a"), 1, true, now);
-        table.hear(&node("b"), 1, true, now);
-        assert_eq!(table.hear(&node("a"), 1, false, now), Heard::Changed);
+        table.hear(&node("a"), said(1, true), now);
+        table.hear(&node("b"), said(1, true), now);
+        assert_eq!(table.hear(&node("a"), said(1, false), now), Heard::Changed);
         assert_eq!(table.nodes(|has_log| has_log), [node("b")]);
     }
 
@@ -194,9 +207,33 @@ mod tests {
         let mut table = Table::default();
         let now = Instant::now();
         for i in 0..MAX_NODES {
-            table.hear(&node(&i.to_string()), 1, true, now);
+            table.hear(&node(&i.to_string()), said(1, true), now);
         }
-        assert_eq!(table.hear(&node("more"), 1, true, now), Heard::Full);
-        assert_eq!(table.hear(&node("7"), 1, true, now), Heard::Known);
+        assert_eq!(table.hear(&node("more"), said(1, true), now), Heard::Full);
+        assert_eq!(table.hear(&node("7"), said(1, true), now), Heard::Known);
+    }
+
+    #[test]
+    fn a_node_is_found_by_the_tag_that_its_process_said_last() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        let with = |incarnation, tag: &str, address: &str| Said {
+            relay: Some(RelayPlace {
+                tag: tag.to_owned(),
+                address: address.parse().unwrap(),
+            }),
+            ..said(incarnation, true)
+        };
+        table.hear(&node("a"), said(1, true), now);
+        assert_eq!(table.by_tag("x"), None);
+        let heard = table.hear(&node("a"), with(1, "x", "10.0.0.1:1"), now);
+        assert_eq!(heard, Heard::Changed);
+        table.hear(&node("b"), with(1, "y", "10.0.0.2:1"), now);
+        assert_eq!(table.by_tag("x"), Some("10.0.0.1:1".parse().unwrap()));
+        // Another process of that name: the sessions of the old one are gone.
+        table.hear(&node("a"), with(2, "z", "10.0.0.1:1"), now);
+        assert_eq!(table.by_tag("x"), None);
+        assert!(table.remove(&node("b"), 1));
+        assert_eq!(table.by_tag("y"), None);
     }
 }

@@ -112,6 +112,7 @@ async fn heartbeats_of_another_release_and_of_a_namesake_are_counted_and_not_bel
         node: NodeId::new(name),
         incarnation: 1,
         has_log: true,
+        relay: None,
     };
     say(heartbeat("newer"), codec::VERSION + 1).await;
     let large = client.publish(names().node(), Bytes::from(vec![codec::VERSION; 2000]));
@@ -147,4 +148,47 @@ async fn a_node_that_does_not_hear_itself_cannot_join() {
     let joined = Peers::join(client.await.unwrap(), names(), NodeId::new("a"), counters);
     let joined = within("the end of the try", joined).await;
     assert!(matches!(joined, Err(JoinError::Unheard)));
+}
+
+#[tokio::test]
+async fn the_others_know_where_a_node_takes_requests_until_it_says_farewell() {
+    let server = server().await;
+    let (a, _) = node(&server, "a").await;
+    let (b, _) = node(&server, "b").await;
+    let place = RelayPlace {
+        tag: "tag".to_owned(),
+        address: "10.0.0.7:3001".parse().unwrap(),
+    };
+    b.advertise(place.clone());
+    until("b is found", || a.by_tag("tag") == Some(place.address)).await;
+    // A node that comes later is told as well; nobody finds itself.
+    let (c, _) = node(&server, "c").await;
+    until("b is found", || c.by_tag("tag") == Some(place.address)).await;
+    assert_eq!(b.by_tag("tag"), None);
+    within("a farewell", b.close()).await;
+    until("b is gone", || a.by_tag("tag").is_none()).await;
+}
+
+#[test]
+fn a_heartbeat_of_the_release_before_the_relay_is_read_and_written() {
+    let (node, incarnation) = (NodeId::new("a"), 7);
+    let heartbeat = |relay| Note::Heartbeat {
+        node: node.clone(),
+        incarnation,
+        has_log: true,
+        relay,
+    };
+    // What that release put on the broker, byte for byte.
+    let old = b"\x01\x81\xa9Heartbeat\x93\xa1a\x07\xc3";
+    assert_eq!(codec::decode::<Note>(old).unwrap(), heartbeat(None));
+    assert_eq!(*codec::encode(&heartbeat(None)).unwrap(), *old);
+    let place = RelayPlace {
+        tag: "AAAAAAAA".to_owned(),
+        address: "[2001:db8::1]:3001".parse().unwrap(),
+    };
+    let bytes = codec::encode(&heartbeat(Some(place.clone()))).unwrap();
+    assert_eq!(
+        codec::decode::<Note>(&bytes).unwrap(),
+        heartbeat(Some(place))
+    );
 }

@@ -106,6 +106,7 @@ async fn do_all(options: &Options) -> Result<(), Error> {
     here.sessions().get(SessionKey::random()).await.ok();
     let window = Duration::from_secs(1);
     a.sessions().sweep(&|_| false, window).await.ok();
+    a.peer_secret().await.ok();
     a.close().await;
     b.close().await;
     Ok(())
