@@ -26,18 +26,18 @@ class Member {
   ends = /^transport (close|error)$/;
   #serverOffset = 0;
 
-  /** @param {People} people @param {string[]} urls @param {number} index */
-  constructor(people, urls, index) {
+  /** @param {People} people @param {string[]} urls @param {number} index @param {number} [home] where it begins, if all begin there */
+  constructor(people, urls, index, home) {
     this.index = index;
     // on each server, by each transport
-    const rank = Math.floor(index / urls.length);
+    const rank = home === undefined ? Math.floor(index / urls.length) : index;
     this.inRoom = rank % 2 === 0;
     this.mode = Object.keys(MODES)[rank % 3];
     /** The number of the server that it is on, or goes to. */
-    this.server = index % urls.length;
+    this.server = home ?? index % urls.length;
     this.home = this.server;
     // those of one server spread over the others
-    const step = 1 + (rank % Math.max(1, urls.length - 1));
+    const step = 1 + (Math.floor(rank / 6) % Math.max(1, urls.length - 1));
     const auth = (done) => done({ retryable: true, serverOffset: this.#serverOffset || undefined });
     this.person = people.begin(urls[this.server], {}, { ...MODES[this.mode], auth });
     const { socket } = this.person;
@@ -105,9 +105,9 @@ export class Load {
   /** @type {Promise<void>[]} */
   #sends = [];
 
-  /** @param {string[]} urls @param {{clients?: number, senders?: number, rate?: number}} [options] `rate`: messages a second, of all senders */
-  static async start(urls, { clients = 60, senders = 10, rate = 50 } = {}) {
-    const load = new Load(urls, clients);
+  /** @param {string[]} urls @param {{clients?: number, senders?: number, rate?: number, home?: number}} [options] `rate`: messages a second, of all senders */
+  static async start(urls, { clients = 60, senders = 10, rate = 50, home } = {}) {
+    const load = new Load(urls, clients, home);
     try {
       for (let i = 0; i < clients; i += 20) await Promise.all(load.members.slice(i, i + 20).map((member) => member.enter()));
     } catch (error) {
@@ -118,9 +118,9 @@ export class Load {
     return load;
   }
 
-  /** @param {string[]} urls @param {number} clients */
-  constructor(urls, clients) {
-    this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, urls, index));
+  /** @param {string[]} urls @param {number} clients @param {number} [home] */
+  constructor(urls, clients, home) {
+    this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, urls, index, home));
   }
 
   /** Sends at its rate whatever happens: what is not acknowledged is tried again beside what is new. */
