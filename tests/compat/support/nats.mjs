@@ -189,7 +189,9 @@ export class NatsTrio {
   }
 
   async start() {
-    await Promise.all(this.nodes.map((node) => node.start()));
+    // all have an end before one's failure is told: what is still starting cannot be stopped
+    const starts = await Promise.allSettled(this.nodes.map((node) => node.start()));
+    for (const start of starts) if (start.status === "rejected") throw start.reason;
     for (const node of this.nodes) await until(() => jetStream(node, "INFO"), 20_000, `JetStream has a leader, for ${node.url}`);
   }
 
