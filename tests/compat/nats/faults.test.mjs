@@ -1,7 +1,12 @@
 // Servers are ended, killed, stopped and started again under load (under-load.mjs).
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe } from "node:test";
 import { pause } from "../support/wait.mjs";
-import { CLIENTS, lasting, TITLE, underLoad } from "./under-load.mjs";
+import { CLIENTS, lasting, SPAN, TITLE, underLoad } from "./under-load.mjs";
+
+/** MiB of a process: what is resident, or was at most. @param {number} pid @param {"VmRSS" | "VmHWM"} what */
+const memory = (pid, what) => Number(new RegExp(`^${what}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
 describe(TITLE, () => {
   for (const [how, end] of [["ends (SIGTERM)", "terminate"], ["is killed (SIGKILL)", "kill"]]) {
@@ -40,11 +45,16 @@ describe(TITLE, () => {
     return going.length;
   });
 
-  underLoad("a server stands still for 8 s, its clients stay, and it catches up", async (cluster) => {
-    cluster.servers[1].signal("SIGSTOP");
+  underLoad("a server stands still for 8 s, its clients stay, and it catches up in bounded memory", async (cluster, load) => {
+    const server = cluster.servers[1];
+    const before = memory(server.pid, "VmRSS");
+    server.signal("SIGSTOP");
     // the fault itself: so long
     await pause(8_000);
-    cluster.servers[1].signal("SIGCONT");
+    server.signal("SIGCONT");
+    await load.flows(SPAN);
+    const growth = memory(server.pid, "VmHWM") - before;
+    assert.ok(growth < 100, `resident memory grew by ${growth} MiB`);
     return 0;
   });
 });

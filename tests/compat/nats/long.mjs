@@ -1,6 +1,6 @@
 // `make faults`: the suites of this folder, larger and longer than in `make test`, and their figures in one table.
 // Usage: node nats/long.mjs [NAME...]; NAME is part of a file's name.
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -16,8 +16,23 @@ const table = join(folder, "rows");
 const names = process.argv.slice(2);
 const files = FILES.map((name) => `nats/${name}.test`).filter((file) => names.length === 0 || names.some((name) => file.includes(name)));
 const runner = join(dirname(fileURLToPath(import.meta.url)), "..", "run.mjs");
-const { status } = spawnSync(process.execPath, [runner, ...files], { stdio: "inherit", env: { ...LARGER, ...process.env, NATS_TABLE: table } });
-const rows = existsSync(table) ? readFileSync(table, "utf8").trim().split("\n").map((line) => JSON.parse(line)) : [];
+const start = Date.now();
+const rows = [];
+/** Takes what has been added to the table, and says that those cases have been measured. */
+function read() {
+  const lines = existsSync(table) ? readFileSync(table, "utf8").split("\n").slice(rows.length, -1) : [];
+  for (const line of lines) {
+    rows.push(JSON.parse(line));
+    console.log(`     ${((Date.now() - start) / 1000).toFixed(0)} s: ${rows.at(-1).case}`);
+  }
+}
+
+const child = spawn(process.execPath, [runner, ...files], { stdio: "inherit", env: { ...LARGER, ...process.env, NATS_TABLE: table } });
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill("SIGTERM"));
+const progress = setInterval(read, 1_000);
+const status = await new Promise((done) => child.on("close", done));
+clearInterval(progress);
+read();
 rmSync(folder, { recursive: true });
 
 const cells = rows.map((row) => COLUMNS.map((column) => `${row[column] ?? "-"}`));
