@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe } from "node:test";
 import { pause } from "../support/wait.mjs";
-import { lasting, SERVERS, SPAN, TITLE, underLoad } from "./under-load.mjs";
+import { lasting, SERVERS, SPAN, SPARSE, TITLE, underLoad } from "./under-load.mjs";
 
 const CUT_OFF = SERVERS - 1;
 
@@ -29,7 +29,7 @@ describe(TITLE, () => {
     underLoad(
       `one server is cut off from NATS for ${lasting(5_000) / 1000} s, ${what}: its clients stay and catch up, the others do not notice`,
       (cluster, load) => cutOff(cluster, load, hurt),
-      { proxied: true },
+      { ...SPARSE, proxied: true },
     );
   }
 });

@@ -14,13 +14,17 @@ export const CLIENTS = Number(process.env.NATS_CLIENTS ?? 60);
 export const SERVERS = Number(process.env.NATS_SERVERS ?? 2);
 export const RATE = Number(process.env.NATS_RATE ?? 50);
 export const CONFIG = { limits: { ...UNLIMITED, connectionsPerAddress: 0 }, drain: { deadline: "10s" } };
-/** Acknowledged messages before a fault, and after it. */
-export const SPAN = 2 * RATE;
-/** One case's deadline. */
-export const DEADLINE = LONG ? 400_000 : 90_000;
-
 /** How long a fault lasts, in milliseconds. @param {number} short in `make test` @param {number} long in `make faults` */
 export const lasting = (short, long = 60_000) => (LONG ? long : short);
+/** Acknowledged messages before a fault, and after it. */
+export const SPAN = 2 * RATE;
+/**
+ * Of cases in which messages wait for as long as a fault lasts, and then reach everybody at once: all clients live in this
+ * process, and if that takes it longer than a ping may, they take their connections for dead.
+ */
+export const SPARSE = { rate: lasting(RATE, RATE / 4) };
+/** One case's deadline. */
+export const DEADLINE = LONG ? 400_000 : 90_000;
 
 /** Everything stored in the lobby, oldest first. @param {string} url */
 export async function lobbyOf(url) {
@@ -44,6 +48,7 @@ export async function lobbyOf(url) {
  * @property {() => Promise<import("../support/nats.mjs").NatsTrio>} [nats] another NATS than one server of its own
  * @property {object} [config] settings of the servers beside CONFIG
  * @property {RegExp} [ends] how connections may end
+ * @property {number} [rate] messages a second, of all senders
  */
 
 /** What a description of such tests begins with. */
@@ -58,14 +63,14 @@ export const TITLE = `${CLIENTS} clients on ${SERVERS} servers, ${RATE} messages
 export const underLoad = (name, fault, options = {}) => it(name, { timeout: DEADLINE }, (t) => run(t, fault, options));
 
 /** Runs `fault` under load, says what was measured, and judges by the clients' lists. */
-async function run(t, fault, { proxied, nats: startNats, config, ends }) {
+async function run(t, fault, { proxied, nats: startNats, config, ends, rate = RATE }) {
   const nats = await startNats?.();
   let cluster;
   let load;
   try {
     cluster = await startCluster({ servers: proxied ? SERVERS - 1 : SERVERS, config: { ...CONFIG, ...config }, nats });
     if (proxied) await cluster.addBehindProxy();
-    load = await Load.start(cluster.urls, { clients: CLIENTS, rate: RATE });
+    load = await Load.start(cluster.urls, { clients: CLIENTS, rate });
     for (const member of load.members) member.ends = ends ?? member.ends;
     await load.flows(SPAN);
     const begin = Date.now();

@@ -317,7 +317,7 @@ export class ChatCluster {
   /** Ends all in order. Throws if a server fell over, after everything has ended. */
   async stop() {
     const ends = await Promise.allSettled(this.living.map((chat) => chat.stop()));
-    await this.proxy?.cut();
+    await this.proxy?.close();
     if (this.ownsNats) await this.nats.stop();
     remove(this.#folder);
     const failed = ends.find(({ status }) => status === "rejected");
