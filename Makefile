@@ -142,6 +142,12 @@ test-compat: web nats $(COMPAT_PACKAGES)
 	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
 	@$(STEP) "compatibility tests" npm --prefix tests/compat run --silent test
 
+.PHONY: faults
+faults: nats $(COMPAT_MODULES) ## Hurts NATS and servers under 2,000 clients, a table at the end (half an hour); `test` does it with fewer (F=NAME: one file)
+	@scripts/need.sh rust node
+	@$(STEP) "build" cargo build --quiet $(LOCKED) -p chatcluster-server --bins
+	@ulimit -n "$$(ulimit -Hn)"; $(STEP) "faults" npm --prefix tests/compat run --silent faults -- $(F)
+
 .PHONY: fuzz
 fuzz: FUZZ_SECONDS := 600
 fuzz: test-fuzz ## Feeds each codec generated input for ten minutes; `test` does it for seconds

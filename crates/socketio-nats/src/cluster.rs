@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream::{self, ContextBuilder, kv};
+use async_nats::jetstream::{ContextBuilder, kv};
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use parking_lot::Mutex;
@@ -18,9 +18,11 @@ use crate::connection::{self, ConnectionError};
 use crate::counters::Counters;
 use crate::denials::Denials;
 use crate::ephemeral::Broker;
-use crate::epoch::{Epoch, EpochError};
-use crate::follower::{self, Follower, Source};
+use crate::epoch::EpochError;
+use crate::follower::{Follower, Source};
+use crate::gate::Gate;
 use crate::names::{BadPrefix, Names};
+use crate::opening::{Open, open_log};
 use crate::options::Options;
 use crate::peers::{JoinError, Peers, RelayPlace};
 use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
@@ -28,8 +30,8 @@ use crate::publisher::Publisher;
 use crate::read_model::{ReadModel, ResetError};
 use crate::replays::{self, Replays, Wanted};
 use crate::secret::{self, PeerSecret, SecretError};
-use crate::sessions::{BucketError, KvSessions, ensure_bucket};
-use crate::stream::{self, StreamError};
+use crate::sessions::{BucketError, KvSessions};
+use crate::stream::StreamError;
 use crate::sweeper;
 
 /// How long JetStream may take to answer a call that is not bounded more tightly.
@@ -167,7 +169,9 @@ impl NatsCluster {
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
-        let follower = Follower::new(source.clone(), log, into, connections);
+        let (looked, is_looked) = watch::channel(0);
+        let gate = Gate::new(client.clone(), connections.clone(), is_looked);
+        let follower = Follower::new(source.clone(), log, into, (connections, looked));
         let (replays, replays_asked) = Replays::new();
         let engine = Engine {
             follower,
@@ -191,7 +195,7 @@ impl NatsCluster {
         Ok(Self {
             shared: Arc::new(Shared {
                 node,
-                publisher: Publisher::spawn(jetstream, counters.clone()),
+                publisher: Publisher::spawn(jetstream, gate, counters.clone()),
                 sessions: KvSessions::new(client.clone(), &names, counters.clone()),
                 names,
                 client,
@@ -293,62 +297,6 @@ impl NatsCluster {
         let mut tasks = std::mem::take(&mut *self.shared.tasks.lock());
         tasks.shutdown().await;
     }
-}
-
-/// A log that can be read: its epoch, when it was made, where to read from, and where it ends.
-struct Open {
-    source: Source,
-    log: (u64, i64, u64, u64),
-}
-
-async fn open_log(
-    jetstream: &jetstream::Context,
-    names: &Names,
-    options: Arc<Options>,
-    counters: &Arc<Counters>,
-    read_models: &HashMap<String, Arc<dyn ReadModel>>,
-) -> Result<Open, Error> {
-    let info = stream::ensure(jetstream, names, &options).await?;
-    let (replicas, storage) = (options.replicas, options.storage);
-    let epoch = Epoch::open(jetstream, names, replicas, storage).await?;
-    let created = follower::nanoseconds(info.created);
-    let end = info.state.last_sequence;
-    let now = begin_epoch(&epoch, created, end, read_models).await?;
-    ensure_bucket(jetstream, names, replicas, storage).await?;
-    let source = Source {
-        jetstream: jetstream.clone(),
-        names: names.clone(),
-        options,
-        epoch,
-        counters: counters.clone(),
-        read_models: read_models.values().cloned().collect(),
-    };
-    let begin = source.start(&info).await;
-    let begin = begin.map_err(|trouble| Error::Read(trouble.into()))?;
-    let log = (now, created, begin, end);
-    Ok(Open { source, log })
-}
-
-/// The epoch of the log that ends at `end`; rows of another one are given up. Rows above its end say that it was set back
-/// while nobody looked.
-async fn begin_epoch(
-    epoch: &Epoch,
-    created: i64,
-    end: u64,
-    read_models: &HashMap<String, Arc<dyn ReadModel>>,
-) -> Result<u64, Error> {
-    let mut now = epoch.of(created).await?;
-    let is_above =
-        |model: &Arc<dyn ReadModel>| model.epoch() == Some(now) && model.last_position() > end;
-    if read_models.values().any(is_above) {
-        now = epoch.raise(now, created).await?;
-    }
-    for model in read_models.values() {
-        if model.epoch() != Some(now) {
-            model.reset(now).await?;
-        }
-    }
-    Ok(now)
 }
 
 impl Shared {

@@ -19,6 +19,7 @@ use crate::codec;
 use crate::counters::Counters;
 use crate::epoch::{Epoch, EpochError};
 use crate::names::Names;
+use crate::opening::open_buckets;
 use crate::options::Options;
 use crate::pipeline::Item;
 use crate::read_model::ReadModel;
@@ -40,6 +41,8 @@ const BACK_OFF: Duration = Duration::from_millis(250);
 pub(crate) enum Trouble {
     #[error("ask about the log")]
     Stream(#[from] StreamError),
+    #[error("open the buckets")]
+    Buckets(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("ask about the epoch")]
     Epoch(#[from] EpochError),
     #[error("make the consumer of the log")]
@@ -121,6 +124,10 @@ pub(crate) struct Follower {
     health: watch::Sender<Option<String>>,
     /// Raised when a connection was made: consumers in the memory of a server that was started anew are gone.
     connections: watch::Receiver<u64>,
+    /// The last connection on which the log was looked at.
+    looked: watch::Sender<u64>,
+    /// When the message at `last` was logged: another one there means that the log was set back.
+    last_published: Option<i64>,
     moved_at: Instant,
 }
 
@@ -129,7 +136,7 @@ impl Follower {
         source: Source,
         (epoch, stream_created, last): (u64, i64, u64),
         (items, health): (mpsc::Sender<Item>, watch::Sender<Option<String>>),
-        connections: watch::Receiver<u64>,
+        (connections, looked): (watch::Receiver<u64>, watch::Sender<u64>),
     ) -> Self {
         Self {
             source,
@@ -139,6 +146,8 @@ impl Follower {
             last,
             health,
             connections,
+            looked,
+            last_published: None,
             moved_at: Instant::now(),
         }
     }
@@ -148,6 +157,8 @@ impl Follower {
         loop {
             match self.read().await {
                 Trouble::Closed => return,
+                // The sooner the log is looked at, the sooner it is written to.
+                Trouble::Reconnected => continue,
                 trouble => {
                     self.source.counters.follower_restarts.increment();
                     let said = describe(&trouble);
@@ -161,28 +172,9 @@ impl Follower {
 
     /// Reads from after the last position until something is in the way.
     async fn read(&mut self) -> Trouble {
-        self.connections.mark_unchanged();
-        if let Err(trouble) = self.look().await {
-            return trouble;
-        }
-        let after = DeliverPolicy::ByStartSequence {
-            start_sequence: self.last + 1,
-        };
-        let config = self.source.consumer(after);
-        let consumer = match self.source.make_consumer(config).await {
-            Ok(consumer) => consumer,
+        let mut messages = match self.open().await {
+            Ok(messages) => messages,
             Err(trouble) => return trouble,
-        };
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(PULL)
-            .heartbeat(Duration::from_secs(2))
-            .expires(Duration::from_secs(30))
-            .messages();
-        let mut messages = match timeout(CALL, messages).await {
-            Ok(Ok(messages)) => messages,
-            Ok(Err(source)) => return Trouble::Read(source.into()),
-            Err(_) => return Trouble::NoAnswer,
         };
         self.health.send_replace(None);
         let mut look = interval(LOOK);
@@ -203,10 +195,39 @@ impl Follower {
         }
     }
 
+    /// Looks at the log, and begins to read it from the last message on: that one must still be the same.
+    async fn open(&mut self) -> Result<pull::Stream, Trouble> {
+        let connection = *self.connections.borrow_and_update();
+        let source = &self.source;
+        let opened = open_buckets(&source.jetstream, &source.names, &source.options).await;
+        opened.map_err(|error| Trouble::Buckets(error.into()))?;
+        self.look().await?;
+        self.looked.send_replace(connection);
+        let next = self.last + u64::from(self.last_published.is_none());
+        let from = DeliverPolicy::ByStartSequence {
+            start_sequence: next.max(1),
+        };
+        let config = self.source.consumer(from);
+        let consumer = self.source.make_consumer(config).await?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(PULL)
+            .heartbeat(Duration::from_secs(2))
+            .expires(Duration::from_secs(30))
+            .messages();
+        let opened = timeout(CALL, messages).await;
+        let opened = opened.map_err(|_| Trouble::NoAnswer)?;
+        opened.map_err(|source| Trouble::Read(source.into()))
+    }
+
     async fn on_message(&mut self, message: Message) -> Result<(), Trouble> {
         let info = message.info().map_err(Trouble::Read)?;
         let position = info.stream_sequence;
+        let published = nanoseconds(info.published);
         let age = age_of(&info);
+        if position == self.last && self.last_published.is_some_and(|last| last != published) {
+            return self.set_back().await;
+        }
         if position <= self.last {
             return Ok(());
         }
@@ -226,6 +247,7 @@ impl Follower {
             age,
         };
         self.last = position;
+        self.last_published = Some(published);
         self.moved_at = Instant::now();
         self.hand_on(item).await
     }
@@ -262,6 +284,15 @@ impl Follower {
         Ok(())
     }
 
+    /// Another message stands where the last one stood: positions were given out again.
+    async fn set_back(&mut self) -> Result<(), Trouble> {
+        let source = self.source.clone();
+        let epoch = source.epoch.raise(self.epoch, self.stream_created).await?;
+        let info = stream::info(&source.jetstream, &source.names).await?;
+        let info = info.ok_or(Trouble::Stuck)?;
+        self.begin_anew(epoch, &info).await
+    }
+
     /// Goes on after a position; what lies between is gone.
     async fn skip(&mut self, position: u64) -> Result<(), Trouble> {
         tracing::warn!(
@@ -270,6 +301,7 @@ impl Follower {
             "the log has a gap: sessions end"
         );
         self.last = position;
+        self.last_published = None;
         self.moved_at = Instant::now();
         self.hand_on(Item::Gap { position }).await
     }
@@ -289,6 +321,7 @@ impl Follower {
             "the log is another one, or was set back: sessions end"
         );
         self.last = position;
+        self.last_published = None;
         self.epoch = epoch;
         self.moved_at = Instant::now();
         let anew = Item::NewEpoch {

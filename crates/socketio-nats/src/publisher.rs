@@ -22,9 +22,10 @@ use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::counters::Counters;
+use crate::gate::Gate;
 
 /// Messages that may wait for their acknowledgement; beyond it appends are refused as busy.
 const MAX_WAITING: usize = 1 << 16;
@@ -36,6 +37,8 @@ const MAX_SENT: usize = 256;
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a message is tried: longer than JetStream takes to elect a leader (4 to 9 s).
 const DEADLINE: Duration = Duration::from_secs(12);
+/// How often what waits is looked at, if nothing else happens.
+const LATE: Duration = Duration::from_millis(500);
 /// Between two attempts, doubled each time up to the second figure.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
@@ -80,10 +83,15 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Starts the task that publishes; it ends when the publisher is closed and everything has its fate.
-    pub(crate) fn spawn(jetstream: jetstream::Context, counters: Arc<Counters>) -> Self {
+    pub(crate) fn spawn(
+        jetstream: jetstream::Context,
+        gate: Gate,
+        counters: Arc<Counters>,
+    ) -> Self {
         let (jobs, waiting) = mpsc::unbounded_channel();
         let lanes = Lanes {
             jetstream,
+            gate,
             counters,
             queue: VecDeque::new(),
             sent: HashMap::new(),
@@ -151,6 +159,7 @@ enum Failure {
 
 struct Lanes {
     jetstream: jetstream::Context,
+    gate: Gate,
     counters: Arc<Counters>,
     /// Not sent yet, in order.
     queue: VecDeque<Job>,
@@ -163,8 +172,15 @@ struct Lanes {
 
 impl Lanes {
     async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Job>) {
+        let mut gate = self.gate.clone();
+        let mut late = interval(LATE);
         loop {
             tokio::select! {
+                () = gate.changed() => self.send(),
+                _ = late.tick() => {
+                    self.drop_late();
+                    self.send();
+                }
                 job = waiting.recv() => match job {
                     Some(job) => self.enter(job),
                     None if self.attempts.is_empty() => return,
@@ -188,7 +204,7 @@ impl Lanes {
 
     /// Sends from the front of the queue as far as nothing holds it up.
     fn send(&mut self) {
-        while self.retrying == 0 && self.attempts.len() < MAX_SENT {
+        while self.retrying == 0 && self.attempts.len() < MAX_SENT && self.gate.is_open() {
             let Some(lane) = self.queue.front().map(|job| job.message.lane) else {
                 return;
             };
@@ -211,12 +227,16 @@ impl Lanes {
             .message_id(&job.message.id)
             .payload(job.message.payload.clone());
         let subject = job.message.subject.clone();
-        let jetstream = self.jetstream.clone();
+        let (jetstream, mut gate) = (self.jetstream.clone(), self.gate.clone());
         self.attempts.push(Box::pin(async move {
             if !after.is_zero() {
                 sleep(after).await;
             }
-            let outcome = timeout(ATTEMPT, publish(&jetstream, subject, message)).await;
+            let attempt = async {
+                gate.opened().await;
+                publish(&jetstream, subject, message).await
+            };
+            let outcome = timeout(ATTEMPT, attempt).await;
             let outcome = outcome.unwrap_or_else(|_| Err(Failure::Again("timed out".to_owned())));
             (lane, outcome)
         }));

@@ -7,6 +7,8 @@ import { pause, until } from "../support/wait.mjs";
 const ROOM = "flow";
 /** A sender gives an attempt up after this long, and tries again. */
 const ATTEMPT = 3_000;
+/** How long the tests wait for all: thousands of clients take longer. */
+const PATIENCE = 20_000 * (process.env.NATS_LONG ? 4 : 1);
 /** Between two attempts. */
 const BACK_OFF = 100;
 
@@ -18,22 +20,31 @@ class Member {
   returns = [];
   /** @type {string[]} what a client that does as the protocol says must never see */
   surprises = [];
+  /** Attempts that were made again. */
+  retries = 0;
+  /** How its connections may end. */
+  ends = /^transport (close|error)$/;
   #serverOffset = 0;
 
-  /** @param {People} people @param {string[]} urls @param {number} index */
-  constructor(people, urls, index) {
+  /** @param {People} people @param {string[]} urls @param {number} index @param {number} [home] where it begins, if all begin there */
+  constructor(people, urls, index, home) {
     this.index = index;
     // on each server, by each transport
-    this.inRoom = index % 4 < 2;
-    this.mode = Object.keys(MODES)[index % 3];
-    let server = index % urls.length;
+    const rank = home === undefined ? Math.floor(index / urls.length) : index;
+    this.inRoom = rank % 2 === 0;
+    this.mode = Object.keys(MODES)[rank % 3];
+    /** The number of the server that it is on, or goes to. */
+    this.server = home ?? index % urls.length;
+    this.home = this.server;
+    // those of one server spread over the others
+    const step = 1 + (Math.floor(rank / 6) % Math.max(1, urls.length - 1));
     const auth = (done) => done({ retryable: true, serverOffset: this.#serverOffset || undefined });
-    this.person = people.begin(urls[server], {}, { ...MODES[this.mode], auth });
+    this.person = people.begin(urls[this.server], {}, { ...MODES[this.mode], auth });
     const { socket } = this.person;
     this.socket = socket;
     socket.io.on("reconnect_attempt", () => {
-      server = (server + 1) % urls.length;
-      socket.io.uri = urls[server];
+      this.server = (this.server + step) % urls.length;
+      socket.io.uri = urls[this.server];
     });
     socket.on("chat message", (content, position) => this.#shown(null, content, position));
     socket.on("room:message", (room, content, position) => this.#shown(room, content, position));
@@ -50,7 +61,7 @@ class Member {
 
   #gone(reason) {
     this.returns.push({ reason, recovered: undefined, away: Date.now() });
-    if (!/^transport (close|error)$/.test(reason)) this.surprises.push(`disconnect: ${reason}`);
+    if (!this.ends.test(reason)) this.surprises.push(`disconnect: ${reason}`);
   }
 
   #back() {
@@ -69,7 +80,7 @@ class Member {
   }
 
   async enter() {
-    await until(() => this.socket.connected, 20_000, `client ${this.index} connects by ${this.mode}`);
+    await until(() => this.socket.connected, PATIENCE, `client ${this.index} connects by ${this.mode}`);
     if (this.inRoom) await this.person.ask("room:join", ROOM);
   }
 }
@@ -84,7 +95,6 @@ export class Load {
   open = new Set();
   /** @type {number[]} milliseconds from the first attempt to the acknowledgement */
   latencies = [];
-  retries = 0;
   /** @type {string[]} */
   surprises = [];
   /** @type {Map<string, number>} refusals by code */
@@ -95,9 +105,9 @@ export class Load {
   /** @type {Promise<void>[]} */
   #sends = [];
 
-  /** @param {string[]} urls @param {{clients?: number, senders?: number, rate?: number}} [options] `rate`: messages a second, of all senders */
-  static async start(urls, { clients = 60, senders = 10, rate = 50 } = {}) {
-    const load = new Load(urls, clients);
+  /** @param {string[]} urls @param {{clients?: number, senders?: number, rate?: number, home?: number}} [options] `rate`: messages a second, of all senders */
+  static async start(urls, { clients = 60, senders = 10, rate = 50, home } = {}) {
+    const load = new Load(urls, clients, home);
     try {
       for (let i = 0; i < clients; i += 20) await Promise.all(load.members.slice(i, i + 20).map((member) => member.enter()));
     } catch (error) {
@@ -108,9 +118,9 @@ export class Load {
     return load;
   }
 
-  /** @param {string[]} urls @param {number} clients */
-  constructor(urls, clients) {
-    this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, urls, index));
+  /** @param {string[]} urls @param {number} clients @param {number} [home] */
+  constructor(urls, clients, home) {
+    this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, urls, index, home));
   }
 
   /** Sends at its rate whatever happens: what is not acknowledged is tried again beside what is new. */
@@ -129,7 +139,7 @@ export class Load {
     const begin = Date.now();
     this.open.add(content);
     for (let attempt = 0; ; attempt++) {
-      if (attempt > 0) this.retries++;
+      if (attempt > 0) member.retries++;
       const args = room === null ? ["chat message", content, id] : ["room:message", room, content, id];
       // a timeout, or the connection has ended: whether it is stored is not known
       const answer = await member.socket.timeout(ATTEMPT).emitWithAck(...args).catch(() => undefined);
@@ -149,19 +159,28 @@ export class Load {
     this.latencies.push(Date.now() - begin);
   }
 
+  get retries() {
+    return this.members.reduce((sum, { retries }) => sum + retries, 0);
+  }
+
+  /** Those on a server, by its number. @param {number} server */
+  on(server) {
+    return this.members.filter((member) => member.server === server);
+  }
+
   /** Waits until `count` more messages have been acknowledged. */
-  async flows(count, deadline = 20_000) {
+  async flows(count, deadline = PATIENCE) {
     const goal = this.acknowledged.size + count;
     await until(() => this.acknowledged.size >= goal, deadline, () => `${count} more acknowledgements; ${goal - this.acknowledged.size} are lacking, ${this.open.size} open, ${this.#absent()} clients away`);
   }
 
   /** Waits until this many messages wait for their acknowledgement. */
   async stalls(count) {
-    await until(() => this.open.size >= count, 20_000, () => `${count} messages wait; ${this.open.size} do`);
+    await until(() => this.open.size >= count, PATIENCE, () => `${count} messages wait; ${this.open.size} do`);
   }
 
   /** Waits until everybody is connected. */
-  async allHere(deadline = 20_000) {
+  async allHere(deadline = PATIENCE) {
     await until(() => this.members.every(({ socket }) => socket.connected), deadline, () => `all are back; ${this.#absent()} are not`);
   }
 
@@ -175,7 +194,7 @@ export class Load {
   }
 
   /** Sends nothing new, waits until all is acknowledged and everybody has been shown what was sent last. */
-  async rest(deadline = 30_000) {
+  async rest(deadline = 1.5 * PATIENCE) {
     this.#sending = false;
     const end = Date.now() + deadline;
     await Promise.all(this.#flows);
@@ -203,8 +222,12 @@ export class Load {
       storedTwice: [...stored].filter(([, all]) => all.length > 1),
       misplaced: [...this.acknowledged].filter(([content, position]) => stored.get(content)?.[0] !== position),
       wrong,
+      lost: sum(wrong, ({ lost }) => lost),
+      doubled: sum(wrong, ({ doubled }) => doubled),
       returns: returns.length,
       recovered: returns.filter(({ recovered }) => recovered).length,
+      unrecovered: this.members.flatMap(({ index, mode, returns }) =>
+        returns.filter(({ recovered }) => !recovered).map((end) => `client ${index} by ${mode}: ${end.reason}, away ${end.away} ms`)),
       surprises: [...this.surprises, ...this.members.flatMap(({ surprises }) => surprises)],
       longestAway: Math.max(0, ...returns.map(({ away }) => away)),
       latencies: this.latencies.toSorted((a, b) => a - b),
@@ -233,5 +256,8 @@ function judge(member, log, acknowledged) {
   if (differs >= 0 || member.list.length !== own.length) {
     faults.push(`differs from the log from entry ${differs >= 0 ? differs : member.list.length} on, ${member.list.length} of ${own.length} entries`);
   }
-  return { client: member.index, mode: member.mode, faults, returns: member.returns };
+  return { client: member.index, mode: member.mode, faults, lost: lost.length, doubled: doubled.length, returns: member.returns };
 }
+
+/** @template T @param {T[]} list @param {(item: T) => number} of */
+const sum = (list, of) => list.reduce((total, item) => total + of(item), 0);

@@ -126,6 +126,27 @@ describe("servers that lose NATS", { concurrency: true }, () => {
     });
   }
 
+  // The session cannot be stored, and the refusal has neither code nor retry: the official client then stays away.
+  it("let in who came while it stood still, once it is back", { timeout: 60_000, todo: "the refusal does not say that it may be tried again" }, async () => {
+    const cluster = await startCluster({ config: CONFIG });
+    const people = new People();
+    try {
+      cluster.nats.pause();
+      const { socket } = people.begin(cluster.urls[0]);
+      const refusals = [];
+      socket.on("connect_error", (error) => {
+        refusals.push(`${error.message} ${JSON.stringify(error.data)}`);
+        if (error.data?.retry) setTimeout(() => socket.connect(), 100);
+      });
+      await until(() => refusals.length > 0 || socket.connected, SOON, "the client is refused");
+      cluster.nats.resume();
+      await until(() => socket.connected, 2 * SOON, () => `the client is let in; it was refused with ${refusals}`);
+    } finally {
+      people.close();
+      await cluster.stop();
+    }
+  });
+
   it("refuse a message that cannot be logged, with retry and within a bound; sent again with the same id it is one", { timeout: 60_000 }, async () => {
     const cluster = await startCluster({ config: CONFIG });
     const people = new People();

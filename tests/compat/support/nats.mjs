@@ -2,11 +2,14 @@
 // same server afterwards: on the same port, with the same store. CHATCLUSTER_NATS_SERVER names the binary (`make nats`).
 
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { jetStream } from "./jetstream.mjs";
+import { Proxy } from "./proxy.mjs";
 import { freePorts, retryTakenPort, Server, startChat, waitReady } from "./servers.mjs";
+import { until } from "./wait.mjs";
 
 function binary() {
   const named = process.env.CHATCLUSTER_NATS_SERVER;
@@ -56,11 +59,11 @@ export class Nats {
   /** @type {Server | undefined} */
   #process;
 
-  /** @param {number} port */
-  constructor(port) {
+  /** @param {number} port @param {string} [more] lines of its configuration */
+  constructor(port, more = "") {
     this.port = port;
     // a reader that stands still must not hold up those who publish
-    writeFileSync(this.#config, "no_fast_producer_stall: true\n");
+    writeFileSync(this.#config, `no_fast_producer_stall: true\n${more}`);
   }
 
   get url() {
@@ -71,10 +74,18 @@ export class Nats {
     return join(this.#folder, "nats.conf");
   }
 
+  get #store() {
+    return join(this.#folder, "store");
+  }
+
+  get #copy() {
+    return join(this.#folder, "copy");
+  }
+
   /** Starts the process, again or for the first time, and waits until it greets with JetStream on. */
   async start() {
     if (this.#process) throw new Error("the nats-server runs");
-    const args = ["-c", this.#config, "-a", "127.0.0.1", "-p", String(this.port), "-js", "-sd", join(this.#folder, "store")];
+    const args = ["-c", this.#config, "-a", "127.0.0.1", "-p", String(this.port), "-js", "-sd", this.#store];
     const started = new Server(binary(), args, {});
     // it listens when its store has been read
     await waitReady(started, async () => /^INFO .*"jetstream":true/.test((await greeting(this.port)) ?? ""), `nats-server greets on ${this.url}`);
@@ -88,7 +99,31 @@ export class Nats {
     await process.kill();
   }
 
-  /** After {@link kill}: the same port, the same store. */
+  /** SIGTERM, and its end in order. */
+  async end() {
+    const process = this.#running();
+    this.#process = undefined;
+    process.signal("SIGTERM");
+    await process.exited();
+  }
+
+  /** While it does not run: all that it has stored is lost. */
+  loseStore() {
+    rmSync(this.#store, { recursive: true });
+  }
+
+  /** While it does not run: keeps a copy of its store. */
+  copyStore() {
+    cpSync(this.#store, this.#copy, { recursive: true });
+  }
+
+  /** While it does not run: its store is as it was when it was copied. */
+  restoreStore() {
+    this.loseStore();
+    cpSync(this.#copy, this.#store, { recursive: true });
+  }
+
+  /** After {@link kill} or {@link end}: the same port, the same store. */
   restart() {
     return this.start();
   }
@@ -135,10 +170,69 @@ export function startNats() {
   });
 }
 
+/** Three nats-servers that are one. */
+export class NatsTrio {
+  /** @type {Nats[]} */
+  nodes = [];
+
+  /** @param {number} first the first of six ports */
+  constructor(first) {
+    const routes = [3, 4, 5].map((i) => `nats://127.0.0.1:${first + i}`).join(", ");
+    for (const i of [0, 1, 2]) {
+      const cluster = `cluster { name: trio, listen: "127.0.0.1:${first + 3 + i}", routes: [${routes}] }`;
+      this.nodes.push(new Nats(first + i, `server_name: n${i}\n${cluster}\n`));
+    }
+  }
+
+  get url() {
+    return this.nodes.map(({ url }) => url).join(",");
+  }
+
+  async start() {
+    // all have an end before one's failure is told: what is still starting cannot be stopped
+    const starts = await Promise.allSettled(this.nodes.map((node) => node.start()));
+    for (const start of starts) if (start.status === "rejected") throw start.reason;
+    for (const node of this.nodes) await until(() => jetStream(node, "INFO"), 20_000, `JetStream has a leader, for ${node.url}`);
+  }
+
+  /** The number of the node that leads a stream. @param {string} stream @param {Nats} by who is asked */
+  async leaderOf(stream, by = this.nodes[0]) {
+    const { cluster } = await jetStream(by, `STREAM.INFO.${stream}`);
+    return Number(/^n(\d)$/.exec(cluster?.leader)?.[1]);
+  }
+
+  /** Waits until all nodes have all of a stream. @param {string} stream */
+  async isWhole(stream) {
+    const whole = async () => {
+      const { cluster } = await jetStream(this.nodes[0], `STREAM.INFO.${stream}`);
+      return cluster.leader && cluster.replicas.length === 2 && cluster.replicas.every(({ current }) => current);
+    };
+    await until(whole, 20_000, `all nodes have all of ${stream}`);
+  }
+
+  async stop() {
+    await Promise.all(this.nodes.map((node) => node.stop()));
+  }
+}
+
+/** Three nats-servers on free ports. @returns {Promise<NatsTrio>} */
+export function startTrio() {
+  return retryTakenPort(async () => {
+    const trio = new NatsTrio(await freePorts(6));
+    try {
+      await trio.start();
+    } catch (error) {
+      await trio.stop();
+      throw error;
+    }
+    return trio;
+  });
+}
+
 /** A name that no other cluster on the same nats-server has. */
 export const freshPrefix = () => `t${randomBytes(6).toString("hex")}`;
 
-/** The flags with which a chat server joins. @param {Nats} nats @param {string} prefix */
+/** The flags with which a chat server joins. @param {{url: string}} nats @param {string} prefix */
 export const joining = (nats, prefix) => ["--nats-url", nats.url, "--nats-prefix", prefix];
 
 /** @typedef {import("./servers.mjs").Chat} Chat */
@@ -151,12 +245,25 @@ export class ChatCluster {
   #count = 0;
   #ended = new Set();
 
-  /** @param {Nats} nats @param {boolean} ownsNats @param {object | undefined} config */
+  /** Between NATS and the server that was started by {@link addBehindProxy}. @type {Proxy | undefined} */
+  proxy;
+
+  /** @param {Nats | NatsTrio} nats @param {boolean} ownsNats @param {object | undefined} config */
   constructor(nats, ownsNats, config) {
     this.nats = nats;
     this.ownsNats = ownsNats;
     this.config = config;
     this.prefix = freshPrefix();
+  }
+
+  /** The name of the log's stream. */
+  get log() {
+    return `${this.prefix}_log`;
+  }
+
+  /** The name of the stream that holds the sessions. */
+  get sessions() {
+    return `KV_${this.prefix}_sessions`;
   }
 
   get urls() {
@@ -165,19 +272,26 @@ export class ChatCluster {
 
   /** Of the servers that were not ended. */
   get livingUrls() {
-    return this.#living.map(({ url }) => url);
+    return this.living.map(({ url }) => url);
   }
 
-  get #living() {
+  /** Those that were not ended. */
+  get living() {
     return this.servers.filter((chat) => !this.#ended.has(chat));
   }
 
-  /** A server more, with an empty data folder. @param {{awaits?: "readiness" | "life"}} [options] @returns {Promise<Chat>} */
+  /** A server more, with an empty data folder. @param {{awaits?: "readiness" | "life", args?: string[]}} [options] @returns {Promise<Chat>} */
   async add(options = {}) {
     const dataDir = join(this.#folder, String(this.#count++));
     const chat = await this.#start({ dataDir, ...options });
     this.servers.push(chat);
     return chat;
+  }
+
+  /** A server more, with a proxy between itself and NATS. */
+  async addBehindProxy() {
+    this.proxy = await Proxy.before(/** @type {Nats} */ (this.nats).port);
+    return this.add({ args: joining(this.proxy, this.prefix) });
   }
 
   /** SIGTERM, and its end in order. @param {number} index */
@@ -202,7 +316,8 @@ export class ChatCluster {
 
   /** Ends all in order. Throws if a server fell over, after everything has ended. */
   async stop() {
-    const ends = await Promise.allSettled(this.#living.map((chat) => chat.stop()));
+    const ends = await Promise.allSettled(this.living.map((chat) => chat.stop()));
+    await this.proxy?.close();
     if (this.ownsNats) await this.nats.stop();
     remove(this.#folder);
     const failed = ends.find(({ status }) => status === "rejected");
@@ -217,7 +332,7 @@ export class ChatCluster {
 
 /**
  * One nats-server, and chat servers joined through it under a fresh prefix.
- * @param {{servers?: number, config?: object, nats?: Nats}} [options] `nats`: one that others use, too, and that is not ended with the cluster
+ * @param {{servers?: number, config?: object, nats?: Nats | NatsTrio}} [options] `nats`: one that others use, too, and that is not ended with the cluster
  */
 export async function startCluster({ servers = 2, config, nats } = {}) {
   const cluster = new ChatCluster(nats ?? (await startNats()), !nats, config);

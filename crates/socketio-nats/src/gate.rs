@@ -1,0 +1,51 @@
+//! Whether this node may write to the log: only after it has looked at it since the connection was made.
+//!
+//! A broker can come back with an older log. What was written to that before anybody looked would stand where lost messages
+//! stood, and nodes that had read those would take it for known.
+
+use async_nats::Client;
+use async_nats::connection::State;
+use tokio::sync::watch;
+
+/// Open while the log that is connected to has been looked at.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    client: Client,
+    /// Raised when a connection was made.
+    connections: watch::Receiver<u64>,
+    /// The last connection on which the log was looked at.
+    looked: watch::Receiver<u64>,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        client: Client,
+        connections: watch::Receiver<u64>,
+        looked: watch::Receiver<u64>,
+    ) -> Self {
+        Self {
+            client,
+            connections,
+            looked,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.client.connection_state() == State::Connected
+            && *self.looked.borrow() == *self.connections.borrow()
+    }
+
+    /// Resolves when the log has been looked at again.
+    pub(crate) async fn changed(&mut self) {
+        if self.looked.changed().await.is_err() {
+            // Nobody follows the log any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) async fn opened(&mut self) {
+        while !self.is_open() {
+            self.changed().await;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Opening a log: what is missing is made, what is there is compared, and the epoch says which log it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_nats::jetstream;
+
+use crate::cluster::Error;
+use crate::counters::Counters;
+use crate::epoch::Epoch;
+use crate::follower::{self, Source};
+use crate::names::Names;
+use crate::options::Options;
+use crate::read_model::ReadModel;
+use crate::sessions::ensure_bucket;
+use crate::stream;
+
+/// A log that can be read: its epoch, when it was made, where to read from, and where it ends.
+pub(crate) struct Open {
+    pub(crate) source: Source,
+    pub(crate) log: (u64, i64, u64, u64),
+}
+
+pub(crate) async fn open_log(
+    jetstream: &jetstream::Context,
+    names: &Names,
+    options: Arc<Options>,
+    counters: &Arc<Counters>,
+    read_models: &HashMap<String, Arc<dyn ReadModel>>,
+) -> Result<Open, Error> {
+    let info = stream::ensure(jetstream, names, &options).await?;
+    let epoch = open_buckets(jetstream, names, &options).await?;
+    let created = follower::nanoseconds(info.created);
+    let end = info.state.last_sequence;
+    let now = begin_epoch(&epoch, created, end, read_models).await?;
+    let source = Source {
+        jetstream: jetstream.clone(),
+        names: names.clone(),
+        options,
+        epoch,
+        counters: counters.clone(),
+        read_models: read_models.values().cloned().collect(),
+    };
+    let begin = source.start(&info).await;
+    let begin = begin.map_err(|trouble| Error::Read(trouble.into()))?;
+    let log = (now, created, begin, end);
+    Ok(Open { source, log })
+}
+
+/// Makes the buckets if they are missing.
+pub(crate) async fn open_buckets(
+    jetstream: &jetstream::Context,
+    names: &Names,
+    options: &Options,
+) -> Result<Epoch, Error> {
+    let (replicas, storage) = (options.replicas, options.storage);
+    let epoch = Epoch::open(jetstream, names, replicas, storage).await?;
+    ensure_bucket(jetstream, names, replicas, storage).await?;
+    Ok(epoch)
+}
+
+/// The epoch of the log that ends at `end`; rows of another one are given up. Rows above its end say that it was set back
+/// while nobody looked.
+async fn begin_epoch(
+    epoch: &Epoch,
+    created: i64,
+    end: u64,
+    read_models: &HashMap<String, Arc<dyn ReadModel>>,
+) -> Result<u64, Error> {
+    let mut now = epoch.of(created).await?;
+    let is_above =
+        |model: &Arc<dyn ReadModel>| model.epoch() == Some(now) && model.last_position() > end;
+    if read_models.values().any(is_above) {
+        now = epoch.raise(now, created).await?;
+    }
+    for model in read_models.values() {
+        if model.epoch() != Some(now) {
+            model.reset(now).await?;
+        }
+    }
+    Ok(now)
+}

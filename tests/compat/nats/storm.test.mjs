@@ -1,0 +1,79 @@
+// A server with many clients is killed, and all come back at once on the others. What that costs NATS is counted beside it.
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { jetStream, NatsClient } from "../support/jetstream.mjs";
+import { sumOf } from "../support/metrics.mjs";
+import { startCluster } from "../support/nats.mjs";
+import { SOON, until } from "../support/wait.mjs";
+import { Load } from "./load.mjs";
+import { row } from "./table.mjs";
+import { assertWell, CONFIG, DEADLINE, figures, lasting } from "./under-load.mjs";
+
+const COUNT = lasting(500, 5_000);
+/** Of a session that is recovered: it is taken, looked at again once its socket can be found, and written when all has been replayed. */
+const WRITES = 3;
+/** Of the server that is killed. */
+const HOME = 0;
+
+/** Requests to JetStream's API about the log, and consumers made on it, from now on. */
+async function tap(cluster) {
+  const client = await NatsClient.open(cluster.nats.port);
+  const requests = new Map();
+  await client.listen("$JS.API.>", (subject) => {
+    const what = subject.slice("$JS.API.".length).split(`.${cluster.log}`)[0];
+    if (subject.includes(cluster.log)) requests.set(what, (requests.get(what) ?? 0) + 1);
+  });
+  return { requests, close: () => client.close() };
+}
+
+/** What the living servers have done with sessions. */
+async function sessionCalls({ servers }) {
+  const living = servers.filter((_, index) => index !== HOME);
+  const names = ["session_reads", "session_writes", "session_conflicts", "sessions_swept", "log_reads_renewed"];
+  const values = await Promise.all(names.map((name) => sumOf(living, `nats_${name}_total`)));
+  return Object.fromEntries(names.map((name, i) => [name, values[i]]));
+}
+
+const difference = (after, before) => Object.fromEntries(Object.keys(after).map((name) => [name, after[name] - before[name]]));
+
+describe(`${COUNT} clients of a server that is killed come back at once on two others`, () => {
+  it("all are recovered; each costs one read and three writes of its session, and no read of the log", { timeout: DEADLINE }, async (t) => {
+    const cluster = await startCluster({ servers: 3, config: CONFIG });
+    let load;
+    let tapped;
+    try {
+      load = await Load.start(cluster.urls, { clients: COUNT, senders: 5, rate: 5, home: HOME });
+      await load.flows(10);
+      const before = await sessionCalls(cluster);
+      tapped = await tap(cluster);
+      const consumers = (await jetStream(cluster.nats, `STREAM.INFO.${cluster.log}`)).state.consumer_count;
+      await cluster.kill(HOME);
+      const begin = Date.now();
+      await until(() => load.members.every(({ returns }) => returns.length > 0), SOON, "all have noticed");
+      await load.allHere();
+      const healed = Date.now() - begin;
+      await load.rest();
+      const cost = difference(await sessionCalls(cluster), before);
+      const verdict = load.verdict();
+      row(t, figures(load, verdict));
+      t.diagnostic(`all back after ${healed} ms; ${JSON.stringify(cost)}; about the log: ${JSON.stringify([...tapped.requests])}`);
+      for (const client of verdict.unrecovered.slice(0, 20)) t.diagnostic(`not recovered: ${client}`);
+      assertWell(verdict);
+      assert.equal(verdict.returns, COUNT, "each has come back once");
+      // who takes long may meet the sweep of the dead server's sessions: one of the two writes is refused, and the client's tried anew
+      assert.ok(cost.session_reads <= COUNT + cost.session_conflicts, "reads of sessions");
+      const besides = cost.session_conflicts + cost.sessions_swept;
+      assert.ok(cost.session_writes <= WRITES * COUNT + besides, "writes of sessions");
+      assert.equal(cost.log_reads_renewed, 0);
+      const now = (await jetStream(cluster.nats, `STREAM.INFO.${cluster.log}`)).state.consumer_count;
+      assert.ok(now <= consumers, `${consumers} consumers of the log became ${now}`);
+      // every server looks at the stream each 2 s, and asks for what comes next
+      const allowed = ["STREAM.INFO", "CONSUMER.MSG.NEXT"];
+      assert.deepEqual([...tapped.requests.keys()].filter((what) => !allowed.includes(what)), [], "requests about the log");
+    } finally {
+      tapped?.close();
+      load?.close();
+      await cluster.stop();
+    }
+  });
+});
