@@ -43,13 +43,13 @@ function run(file) {
       clearTimeout(timer);
       running.delete(child);
       const count = (what) => Number(new RegExp(`^ℹ ${what} (\\d+)`, "m").exec(output)?.[1] ?? 0);
-      done({ file, output, ok: code === 0 && count("pass") > 0, pass: count("pass"), fail: count("fail"), skipped: count("skipped"), seconds: (Date.now() - start) / 1000 });
+      done({ file, output, ok: code === 0 && count("pass") > 0, pass: count("pass"), fail: count("fail"), skipped: count("skipped"), todo: count("todo"), seconds: (Date.now() - start) / 1000 });
     });
   });
 }
 
-const line = ({ ok, file, pass, fail, skipped, seconds }) =>
-  `${ok ? "ok  " : "FAIL"} ${file.padEnd(34)} ${`${pass}`.padStart(4)} passed${fail ? `, ${fail} failed` : ""}${skipped ? `, ${skipped} skipped` : ""}  ${seconds.toFixed(1)} s`;
+const line = ({ ok, file, pass, fail, skipped, todo, seconds }) =>
+  `${ok ? "ok  " : "FAIL"} ${file.padEnd(34)} ${`${pass}`.padStart(4)} passed${fail ? `, ${fail} failed` : ""}${skipped ? `, ${skipped} skipped` : ""}${todo ? `, ${todo} todo` : ""}  ${seconds.toFixed(1)} s`;
 
 /** The part of the reporter's output that says what failed. */
 function failures(output) {
