@@ -21,7 +21,7 @@ pub struct Measures {
 pub struct Relayed {
     /// `poll`, `post` or `websocket`.
     pub kind: &'static str,
-    /// One of [`Outcome`].
+    /// One of `Outcome`.
     pub outcome: &'static str,
 }
 
