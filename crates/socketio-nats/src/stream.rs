@@ -30,7 +30,7 @@ pub enum StreamError {
         source: jetstream::context::CreateStreamError,
     },
     /// It could not be asked about.
-    #[error("ask about the stream {stream}")]
+    #[error("ask about the stream {stream} (is JetStream on?)")]
     Ask {
         /// Its name.
         stream: String,
