@@ -214,8 +214,7 @@ impl Shared {
             if let Some(relay) = membership.relay() {
                 self.metrics.add_relay(relay.measures());
             }
-            self.metrics
-                .add_samples(move || membership.cluster().map(nats::samples).unwrap_or_default());
+            self.metrics.add_samples(move || nats_samples(&membership));
         }
         let entrances: Vec<_> = nodes.iter().map(Node::entrance).collect();
         self.metrics.add_samples(move || {
@@ -231,6 +230,15 @@ impl Shared {
             samples
         });
     }
+}
+
+fn nats_samples(membership: &Membership) -> Vec<Sample> {
+    let mut samples = membership.cluster().map(nats::samples).unwrap_or_default();
+    let help =
+        "1 while clients are sent to other servers, because this one alone cannot read the log";
+    let is_handed_over = u64::from(membership.is_handed_over());
+    samples.push(Sample::gauge("nats_handed_over", help, is_handed_over));
+    samples
 }
 
 /// Alone, the history is where messages are stored; in a cluster, this server's copy of what its log stores.

@@ -100,6 +100,12 @@ impl Chat {
         membership.is_none_or(|membership| membership.is_up_to_date())
     }
 
+    /// Whether clients are to go to other servers.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        let membership = self.0.membership.as_ref();
+        membership.is_some_and(|membership| membership.is_handed_over())
+    }
+
     /// A position that clients may be told: no restart gives out one up to it again, even if the clock was set back
     /// meanwhile. No message lies between it and the one given, which this node has reached.
     fn tellable(&self, reached: u64) -> u64 {

@@ -10,6 +10,7 @@ pub mod chat;
 pub mod codes;
 pub mod drain;
 mod files;
+pub mod hand_over;
 pub mod history;
 pub mod http;
 pub mod limits;

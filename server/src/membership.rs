@@ -35,6 +35,7 @@ pub struct Membership {
     joined: OnceLock<NatsCluster>,
     obstacle: Mutex<String>,
     is_serving: AtomicBool,
+    is_handed_over: AtomicBool,
 }
 
 impl Membership {
@@ -76,6 +77,7 @@ impl Membership {
             joined: OnceLock::new(),
             obstacle: Mutex::new("NATS has not been reached yet".to_owned()),
             is_serving: AtomicBool::new(false),
+            is_handed_over: AtomicBool::new(false),
         })
     }
 
@@ -183,6 +185,24 @@ impl Membership {
     /// Clients are let in from now on.
     pub fn serve(&self) {
         self.is_serving.store(true, Ordering::Release);
+    }
+
+    /// Whether the log is being read now.
+    #[must_use]
+    pub fn reads_the_log(&self) -> bool {
+        let cluster = self.joined.get();
+        cluster.is_some_and(|cluster| cluster.trouble().is_none())
+    }
+
+    /// Says whether clients are sent to the other servers, because this one cannot serve them.
+    pub fn hand_over(&self, is_handed_over: bool) {
+        self.is_handed_over.store(is_handed_over, Ordering::Release);
+    }
+
+    /// Whether they are.
+    #[must_use]
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.load(Ordering::Acquire)
     }
 
     /// Whether everything in the log has been read: before that, old messages would be delivered as new ones.

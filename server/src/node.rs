@@ -26,6 +26,7 @@ use tower::Service as _;
 use crate::backend::Backend;
 use crate::chat::Chat;
 use crate::codes::Code;
+use crate::hand_over;
 use crate::limits::Connections;
 use crate::membership::Membership;
 use crate::relay::{Passed, Relay};
@@ -199,10 +200,13 @@ async fn serve_member(
             namespace.opened().await;
         }
         membership.report_progress(&cluster).await;
-        door.entrance.open(io);
+        door.entrance.open(io.clone());
         membership.serve();
-        // Clients are served by now; there is nothing more to do here.
-        stopped.wait_for(|stop| *stop).await.map(drop).ok();
+        // Clients are served by now: they are looked after until the end.
+        tokio::select! {
+            () = hand_over::run(membership.clone(), io, &door.config) => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
         anyhow::Ok(())
     };
     tokio::pin!(serving);
@@ -254,10 +258,12 @@ impl Door {
             .cluster(cluster)
             .with_state(self.chat.clone())
             .admit(move |handshake| {
-                let admitted = if refusing.is_up_to_date() {
-                    door.admit(handshake.remote_addr().ip()).map(drop)
-                } else {
+                let admitted = if !refusing.is_up_to_date() {
                     Err(Code::Starting)
+                } else if refusing.is_handed_over() {
+                    Err(Code::Draining)
+                } else {
+                    door.admit(handshake.remote_addr().ip()).map(drop)
                 };
                 admitted.map_err(|code| {
                     refusing.count_refusal(code);

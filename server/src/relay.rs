@@ -9,6 +9,7 @@
 //! and the client comes back into recovery. `docs/adr/0017-relay-by-tag.md` says why it is so.
 
 mod address;
+mod asking;
 mod carrying;
 mod entrance;
 mod headers;

@@ -4,17 +4,19 @@
 //! above it would make two servers out of one cluster without a word. Secrets are in files only, and a problem never
 //! shows an address that may hold one.
 
-use std::{net::Ipv6Addr, path::PathBuf};
+use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Nodes, ServerConfig, validate::Check};
+use crate::{DurationText, Nodes, ServerConfig, validate::Check};
 
 /// What stands for a text that may hold a password.
 pub(crate) const NOT_SHOWN: &str = "a text with `@`, not shown as it may hold a password";
 
 const UNLESS_URLS: &str = "nothing, unless nats.urls is set";
 const MIN_RETENTION_BYTES: u64 = 1 << 20;
+/// A server that hands over sooner does so at each restart of NATS.
+const MIN_GRACE: Duration = Duration::from_secs(1);
 /// Longest prefix. This and the characters of [`is_prefix`] are those of `Names::new` in `socketio-nats`, which this crate
 /// must not depend on.
 const MAX_PREFIX_BYTES: usize = 64;
@@ -33,6 +35,8 @@ pub struct NatsSection {
     pub storage: NatsStorage,
     /// Bytes of the log beyond which its oldest messages go; `0` sets no limit.
     pub retention_bytes: u64,
+    /// How long a server that alone cannot reach NATS keeps its clients; `0s` keeps them for ever.
+    pub hand_over_grace: DurationText,
     /// User name; with `passwordFile`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -57,6 +61,7 @@ impl Default for NatsSection {
             replicas: 1,
             storage: NatsStorage::File,
             retention_bytes: 0,
+            hand_over_grace: DurationText::seconds(10),
             user: None,
             password_file: None,
             token_file: None,
@@ -105,6 +110,8 @@ pub struct Nats {
     /// Bytes of the log beyond which its oldest messages go, if limited. Its age is
     /// [`History::retention`](crate::History::retention): log and history keep the same messages.
     pub retention_bytes: Option<u64>,
+    /// How long this server keeps its clients when it alone cannot reach NATS, if not for ever.
+    pub hand_over_grace: Option<Duration>,
     /// Who this server is to NATS.
     pub credentials: NatsCredentials,
     /// How the connection is secured.
@@ -170,6 +177,7 @@ pub(crate) fn nats(raw: &ServerConfig, check: &mut Check) -> Option<Nats> {
         replicas: usize::try_from(nats.replicas).unwrap_or(usize::MAX),
         storage: nats.storage,
         retention_bytes: (nats.retention_bytes > 0).then_some(nats.retention_bytes),
+        hand_over_grace: hand_over_grace(nats, check),
         credentials: credentials(nats, check),
         tls: tls(nats, check),
     })
@@ -184,6 +192,7 @@ fn unused(raw: &NatsSection, check: &mut Check) {
         replicas,
         storage,
         retention_bytes,
+        hand_over_grace,
         user,
         password_file,
         token_file,
@@ -203,6 +212,10 @@ fn unused(raw: &NatsSection, check: &mut Check) {
             "nats.retentionBytes",
             *retention_bytes != default.retention_bytes,
         ),
+        (
+            "nats.handOverGrace",
+            *hand_over_grace != default.hand_over_grace,
+        ),
         ("nats.user", user.is_some()),
         ("nats.passwordFile", password_file.is_some()),
         ("nats.tokenFile", token_file.is_some()),
@@ -215,6 +228,11 @@ fn unused(raw: &NatsSection, check: &mut Check) {
             check.push(path, "a value", UNLESS_URLS);
         }
     }
+}
+
+fn hand_over_grace(raw: &NatsSection, check: &mut Check) -> Option<Duration> {
+    let grace = raw.hand_over_grace;
+    (!grace.0.is_zero()).then(|| check.duration("nats.handOverGrace", grace, MIN_GRACE))
 }
 
 fn one_node(nodes: Nodes, check: &mut Check) {
@@ -395,6 +413,7 @@ mod tests {
                 replicas: 1,
                 storage: NatsStorage::File,
                 retention_bytes: None,
+                hand_over_grace: Some(Duration::from_secs(10)),
                 credentials: NatsCredentials::None,
                 tls: NatsTls::default(),
             }

@@ -258,6 +258,7 @@ mod tests {
             replicas: 3,
             storage: crate::NatsStorage::Memory,
             retention_bytes: 1 << 30,
+            hand_over_grace: "7s".parse().unwrap(),
             user: Some("chat".to_owned()),
             password_file: Some("/run/secrets/password".into()),
             token_file: Some("/run/secrets/token".into()),

@@ -76,7 +76,12 @@ impl Check {
         u32::try_from(self.number(path, value, range)).unwrap_or(u32::MAX)
     }
 
-    fn duration(&mut self, path: &str, value: DurationText, least: Duration) -> Duration {
+    pub(crate) fn duration(
+        &mut self,
+        path: &str,
+        value: DurationText,
+        least: Duration,
+    ) -> Duration {
         if !(least..=MAX_DURATION).contains(&value.0) {
             let (least, most) = (DurationText(least), DurationText(MAX_DURATION));
             self.problem(path, value, format!("a duration from {least} to {most}"));

@@ -255,6 +255,13 @@ impl NatsCluster {
         self.shared.broker.peers.by_tag(tag)
     }
 
+    /// Where the other nodes take requests of their sessions, as far as is known. While this node cannot hear them, none is
+    /// taken for gone.
+    #[must_use]
+    pub fn relay_places(&self) -> Vec<RelayPlace> {
+        self.shared.broker.peers.places()
+    }
+
     /// Messages of this node whose fate is not known.
     #[must_use]
     pub fn publishes_waiting(&self) -> usize {

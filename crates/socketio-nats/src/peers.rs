@@ -176,6 +176,10 @@ impl Peers {
         self.shared.table.lock().by_tag(tag)
     }
 
+    pub(crate) fn places(&self) -> Vec<RelayPlace> {
+        self.shared.table.lock().places()
+    }
+
     /// Whether another node is known and neither dead nor gone.
     pub(crate) fn is_there(&self, node: &NodeId) -> bool {
         self.shared.table.lock().contains(node)

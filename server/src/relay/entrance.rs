@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::{Service as _, service_fn};
 
-use super::{Relay, headers};
+use super::{Relay, asking, headers};
 use crate::node::{self, Entrance};
 
 /// How long another server's connection may lie idle.
@@ -53,9 +53,16 @@ impl Relay {
     async fn enter(&self, mut request: Request<Incoming>, entrance: &Entrance) -> Response {
         let token = request.headers_mut().remove(headers::TOKEN);
         let joined = self.0.joined.get();
-        let is_let_in = joined
-            .is_some_and(|joined| joined.secret.admits(self.0.tag, token.as_ref()))
-            && SidTag::of_request(request.uri()).is_some();
+        let is_member =
+            joined.is_some_and(|joined| joined.secret.admits(self.0.tag, token.as_ref()));
+        if is_member && request.uri().path() == asking::PATH {
+            return if self.reads_the_log() {
+                StatusCode::NO_CONTENT.into_response()
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            };
+        }
+        let is_let_in = is_member && SidTag::of_request(request.uri()).is_some();
         self.0.measures.arrived(is_let_in);
         if !is_let_in {
             return refused();

@@ -73,6 +73,12 @@ impl Table {
             .map(|place| place.address)
     }
 
+    /// Where the nodes take requests of their sessions.
+    pub(super) fn places(&self) -> Vec<RelayPlace> {
+        let places = self.nodes.values().filter_map(|n| n.said.relay.clone());
+        places.collect()
+    }
+
     pub(super) fn hear(&mut self, id: &NodeId, said: Said, now: Instant) -> Heard {
         if let Some(node) = self.nodes.get_mut(id) {
             let heard = if node.said.incarnation != said.incarnation {
