@@ -153,11 +153,13 @@ describe(`people on two servers, ${COUNT} each, whose log is hurt`, () => {
   });
 
   it("lost with all that NATS had, and the servers are started again: nobody is recovered", { timeout: DEADLINE }, async (t) => {
-    await loseAll();
-    for (const index of cluster.servers.keys()) {
-      await cluster.kill(index);
-      await cluster.again(index);
-    }
+    await talk();
+    await cluster.nats.kill();
+    // Before NATS is back: else its people would have new sessions, which may be recovered.
+    for (const index of cluster.servers.keys()) await cluster.kill(index);
+    cluster.nats.loseStore();
+    await cluster.nats.restart();
+    for (const index of cluster.servers.keys()) await cluster.again(index);
     await allReturn(on.flat());
     await ready();
     const after = await talk();
@@ -205,6 +207,8 @@ describe(`people on two servers, ${COUNT} each, whose log is hurt`, () => {
       }),
     );
     await ready();
+    // What was not acknowledged, because connections ended, may be logged all the same.
+    await until(async () => (await sumOf(cluster.living, "nats_publishes_waiting")) === 0, NOTICED, "all that waited has its fate");
     const after = await talk();
     const acknowledged = answers.filter(({ serverOffset }) => serverOffset);
     const unseen = acknowledged.filter(({ content }) => !on.flat().every(({ contents }) => contents.includes(content)));
@@ -212,8 +216,7 @@ describe(`people on two servers, ${COUNT} each, whose log is hurt`, () => {
     t.diagnostic(`${acknowledged.length} of ${answers.length} that waited are acknowledged, ${unseen.length} of them not shown to all, ${returns} clients came back`);
     assert.deepEqual(unseen, [], "acknowledged, and not shown to all");
     const all = await histories();
-    assert.deepEqual([...all.slice(0, kept.length), ...all.slice(-after.length)], [...kept, ...after]);
-    assert.deepEqual(all.filter((content) => content.startsWith("gone")), [], "in the history, and gone from the log");
+    assert.deepEqual(all.filter((content) => !content.startsWith("waited")), [...kept, ...after]);
     assert.deepEqual(acknowledged.filter(({ content }) => !all.includes(content)), [], "acknowledged, and not in the history");
   });
 });
