@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const STUCK: Duration = Duration::from_secs(5);
 /// How long one call may take.
 const CALL: Duration = Duration::from_secs(5);
+/// The first look at the log on a connection: nothing is written before it, and while a leader is elected nobody answers.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Messages asked for at a time.
 const PULL: usize = 1000;
 /// Between two attempts to read on.
@@ -55,7 +57,7 @@ pub(crate) enum Trouble {
     NewEpoch,
     #[error("the connection was made anew")]
     Reconnected,
-    #[error("no answer within {CALL:?}")]
+    #[error("no answer in time")]
     NoAnswer,
     #[error("the node is being closed")]
     Closed,
@@ -187,7 +189,7 @@ impl Follower {
                     None => Err(Trouble::Stuck),
                 },
                 Ok(()) = self.connections.changed() => Err(Trouble::Reconnected),
-                _ = look.tick() => self.look().await,
+                _ = look.tick() => self.look(CALL).await,
             };
             if let Err(trouble) = outcome {
                 return trouble;
@@ -198,10 +200,16 @@ impl Follower {
     /// Looks at the log, and begins to read it from the last message on: that one must still be the same.
     async fn open(&mut self) -> Result<pull::Stream, Trouble> {
         let connection = *self.connections.borrow_and_update();
-        let source = &self.source;
-        let opened = open_buckets(&source.jetstream, &source.names, &source.options).await;
-        opened.map_err(|error| Trouble::Buckets(error.into()))?;
-        self.look().await?;
+        match self.look(FIRST_LOOK).await {
+            Err(Trouble::Epoch(error)) => {
+                // NATS may have lost its data, the buckets among them.
+                let source = &self.source;
+                let opened = open_buckets(&source.jetstream, &source.names, &source.options).await;
+                opened.map_err(|error| Trouble::Buckets(error.into()))?;
+                return Err(Trouble::Epoch(error));
+            }
+            looked => looked?,
+        }
         self.looked.send_replace(connection);
         let next = self.last + u64::from(self.last_published.is_none());
         let from = DeliverPolicy::ByStartSequence {
@@ -253,9 +261,10 @@ impl Follower {
     }
 
     /// Asks where the log ends, and whether it is still the same one.
-    async fn look(&mut self) -> Result<(), Trouble> {
+    async fn look(&mut self, within: Duration) -> Result<(), Trouble> {
         let source = self.source.clone();
-        let info = stream::info(&source.jetstream, &source.names).await?;
+        let info = timeout(within, stream::info(&source.jetstream, &source.names)).await;
+        let info = info.map_err(|_| Trouble::NoAnswer)??;
         let info = match info {
             Some(info) => info,
             // Deleted: the next one is another epoch.

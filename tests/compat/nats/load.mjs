@@ -101,6 +101,7 @@ export class Load {
   refusals = new Map();
   #people = new People({ reconnectionDelay: 50, reconnectionDelayMax: 500 });
   #sending = true;
+  #isClosed = false;
   #flows;
   /** @type {Promise<void>[]} */
   #sends = [];
@@ -138,7 +139,7 @@ export class Load {
     const id = randomUUID();
     const begin = Date.now();
     this.open.add(content);
-    for (let attempt = 0; ; attempt++) {
+    for (let attempt = 0; !this.#isClosed; attempt++) {
       if (attempt > 0) member.retries++;
       const args = room === null ? ["chat message", content, id] : ["room:message", room, content, id];
       // a timeout, or the connection has ended: whether it is stored is not known
@@ -236,6 +237,7 @@ export class Load {
 
   close() {
     this.#sending = false;
+    this.#isClosed = true;
     this.#people.close();
   }
 }
