@@ -15,7 +15,7 @@ use crate::membership::Membership;
 /// How often it is looked whether the log is read, and connections are closed.
 const TICK: Duration = Duration::from_millis(100);
 /// Between two questions to the others.
-const ASK: Duration = Duration::from_secs(2);
+const ASK: Duration = Duration::from_secs(1);
 
 /// Looks after the clients of a server until it ends; does nothing without a grace or a relay.
 pub async fn run(membership: Arc<Membership>, io: SocketIo, config: &api::Config) {
@@ -26,7 +26,8 @@ pub async fn run(membership: Arc<Membership>, io: SocketIo, config: &api::Config
     let per_tick = (f64::from(config.drain.rate) * TICK.as_secs_f64()).max(0.05);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut lost_at = None;
+    // Since when another one reads the log and this one does not: at the end of an outage of all, some are faster.
+    let mut alone_since: Option<Instant> = None;
     let mut asked_at: Option<Instant> = None;
     let mut owed = 0.0;
     loop {
@@ -36,15 +37,19 @@ pub async fn run(membership: Arc<Membership>, io: SocketIo, config: &api::Config
                 membership.hand_over(false);
                 tracing::info!("the log is read again: clients are let in");
             }
-            (lost_at, asked_at, owed) = (None, None, 0.0);
+            (alone_since, asked_at, owed) = (None, None, 0.0);
             continue;
         }
-        let since: Instant = *lost_at.get_or_insert_with(Instant::now);
-        let is_time = since.elapsed() >= grace && asked_at.is_none_or(|at| at.elapsed() >= ASK);
-        if !membership.is_handed_over() && is_time {
+        let is_due = asked_at.is_none_or(|at| at.elapsed() >= ASK);
+        if !membership.is_handed_over() && is_due {
             asked_at = Some(Instant::now());
             if relay.another_reads().await {
-                membership.hand_over(true);
+                let since = *alone_since.get_or_insert_with(Instant::now);
+                membership.hand_over(since.elapsed() >= grace);
+            } else {
+                alone_since = None;
+            }
+            if membership.is_handed_over() {
                 let sessions = io.engine().session_count();
                 tracing::warn!(
                     sessions,
