@@ -10,17 +10,16 @@ use parking_lot::RwLock;
 use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
+use crate::config::Recovery;
 use crate::counters::NotRecovered;
 use crate::event::text_frame;
 use crate::io::Inner;
-use crate::log::Room;
 use crate::member::{Member, Place};
 use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
-use crate::recovery::{Claim, Recovered, Wanted};
-use crate::session::{Interval, StoreError};
-use crate::sid::Sid;
+use crate::recovery::{Claim, Opening, Recovered, Wanted};
+use crate::session::StoreError;
 use crate::socket::{Credentials, DisconnectReason, Link, Origin, Socket};
 
 /// Says whether a name is one of its namespaces.
@@ -127,16 +126,28 @@ const GONE: DisconnectReason = DisconnectReason::Connection(CloseReason::Transpo
 /// Between two looks at a session store that does not answer.
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a connection waits for a session store that does not answer.
+struct Patience<'a> {
+    session: &'a Session,
+    until: Instant,
+}
+
+impl Patience<'_> {
+    /// False if it is over; else a moment later.
+    async fn again(&self) -> bool {
+        if self.session.is_closed() || Instant::now() >= self.until {
+            return false;
+        }
+        sleep(STORE_PAUSE).await;
+        true
+    }
+}
+
 /// The session that a client gets.
 enum Found {
     Old(Recovered),
-    New {
-        sid: Sid,
-        /// The position processed last when it began.
-        start: u64,
-        /// `None` if it cannot be recovered.
-        claim: Option<Box<Claim>>,
-    },
+    /// With a claim if it can be recovered.
+    New(Opening, Option<Box<Claim>>),
 }
 
 impl Namespace {
@@ -151,34 +162,24 @@ impl Namespace {
         credentials: Credentials,
         wanted: &Wanted,
     ) {
-        let deadline = Instant::now() + self.config().connect_timeout;
-        let found = loop {
-            let found = self.find_session(&session, &credentials, wanted).await;
-            if found.is_ok() || session.is_closed() || Instant::now() >= deadline {
-                break found;
+        let found = match self.find_session(&session, &credentials, wanted).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "a session could not be opened");
+                client.forget(self.path());
+                return session.close(CloseReason::TransportClose);
             }
-            sleep(STORE_PAUSE).await;
         };
         match found {
-            Ok(Found::Old(recovered)) => {
+            Found::Old(recovered) => {
                 self.continue_session(client, session, credentials, recovered)
                     .await;
             }
-            Ok(Found::New { sid, start, claim }) => {
-                let stays = stays(&credentials.rooms, start);
+            Found::New(new, claim) => {
                 let link = Link::new(session, client);
-                let socket = Socket::new(sid, self.clone(), link, credentials, claim, Origin::New);
-                let mut member = Member::new(socket.clone(), start, start, 0);
-                member.intervals = stays;
-                self.begin(client, &socket, member, true);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a session could not be opened");
-                if wanted.is_some() {
-                    self.note_not_recovered(NotRecovered::Unreachable);
-                }
-                client.forget(self.path());
-                session.close(CloseReason::TransportClose);
+                let (sid, namespace) = (new.sid(), self.clone());
+                let socket = Socket::new(sid, namespace, link, credentials, claim, Origin::New);
+                self.begin(client, &socket, new.member(socket.clone()), true);
             }
         }
     }
@@ -193,30 +194,51 @@ impl Namespace {
             .recovery()
             .filter(|_| session.handshake().query("recovery").as_deref() != Some("0"));
         let Some(recovery) = recovery else {
-            return Ok(Found::New {
-                sid: Sid::random(),
-                start: self.position(),
-                claim: None,
-            });
+            return Ok(Found::New(self.opening(credentials), None));
         };
-        let identity = credentials.identity.as_ref();
-        if wanted.is_some() {
-            match self.recover(wanted, identity, recovery).await {
-                Ok(recovered) => return Ok(Found::Old(recovered)),
-                Err(NotRecovered::Unreachable) => return Err(StoreError::Unreachable),
-                Err(reason) => self.note_not_recovered(reason),
+        let patience = Patience {
+            session,
+            until: Instant::now() + self.config().connect_timeout,
+        };
+        if wanted.is_some()
+            && let Some(recovered) = self
+                .reclaim(credentials, wanted, recovery, &patience)
+                .await?
+        {
+            return Ok(Found::Old(recovered));
+        }
+        let new = self.opening(credentials);
+        loop {
+            match self.open_session(&new).await {
+                Ok(claim) => return Ok(Found::New(new, Some(claim))),
+                Err(StoreError::Unreachable) if patience.again().await => {}
+                Err(error) => return Err(error),
             }
         }
-        let sid = Sid::random();
-        // Taken before the record is stored: what is logged meanwhile is replayed from here.
-        let start = self.position();
-        let stays = stays(&credentials.rooms, start);
-        let claim = self.open_session(sid, credentials, start, stays).await?;
-        Ok(Found::New {
-            sid,
-            start,
-            claim: Some(claim),
-        })
+    }
+
+    /// The session that a client had; `None` if it cannot have it any more.
+    async fn reclaim(
+        &self,
+        credentials: &Credentials,
+        wanted: &Wanted,
+        recovery: &Recovery,
+        patience: &Patience<'_>,
+    ) -> Result<Option<Recovered>, StoreError> {
+        let identity = credentials.identity.as_ref();
+        let reason = loop {
+            match self.recover(wanted, identity, recovery).await {
+                Ok(recovered) => return Ok(Some(recovered)),
+                Err(NotRecovered::Unreachable) if patience.again().await => {}
+                Err(reason) => break reason,
+            }
+        };
+        self.note_not_recovered(reason);
+        match reason {
+            // It is still there, and its client will come back.
+            NotRecovered::Unreachable => Err(StoreError::Unreachable),
+            _ => Ok(None),
+        }
     }
 
     async fn continue_session(
@@ -317,22 +339,6 @@ impl Namespace {
         self.counters().not_recovered[reason.index()].increment();
         tracing::debug!(reason = reason.as_str(), "a session was not recovered");
     }
-}
-
-/// The stays of a session that begins in these rooms.
-fn stays(rooms: &[Room], start: u64) -> Vec<Interval> {
-    let mut stays: Vec<Interval> = Vec::new();
-    for room in rooms {
-        if stays.iter().all(|stay| stay.room != *room) {
-            stays.push(Interval {
-                room: room.clone(),
-                joined: start,
-                left: None,
-                left_at: None,
-            });
-        }
-    }
-    stays
 }
 
 fn answer_to(socket: &Socket) -> String {

@@ -1,5 +1,6 @@
 //! Connection state recovery: claiming a session, keeping its record true, giving it back (semantics 15 to 19).
 
+mod open;
 mod release;
 mod take;
 
@@ -17,9 +18,10 @@ use crate::member::{Member, Place};
 use crate::namespace::Namespace;
 use crate::namespace::lifecycle::go_on;
 use crate::registry::{Older, Placed};
-use crate::session::{Interval, Record, Revision, StoreError};
+use crate::session::{Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
-use crate::socket::{Credentials, DisconnectReason, Socket};
+use crate::socket::{DisconnectReason, Socket};
+pub(crate) use open::Opening;
 use release::Release;
 use take::{Progress, Taken, progress_of};
 
@@ -112,35 +114,6 @@ pub(crate) struct Recovered {
 }
 
 impl Namespace {
-    /// Opens a new recoverable session; its record is stored before the client hears of it.
-    pub(crate) async fn open_session(
-        &self,
-        sid: Sid,
-        credentials: &Credentials,
-        start: u64,
-        intervals: Vec<Interval>,
-    ) -> Result<Box<Claim>, StoreError> {
-        let pid = Pid::random();
-        let record = Record {
-            sid,
-            identity: credentials.identity.clone(),
-            owner: self.adapter().node().clone(),
-            takeovers: 0,
-            epoch: self.adapter().epoch(),
-            start,
-            intervals,
-            gap_below: 0,
-            is_connected: true,
-            is_caught_up: self.setup().read().backfill.is_none(),
-            is_untouched: false,
-            data: credentials.data.clone(),
-            overflowed_at: None,
-        };
-        let sessions = self.adapter().sessions();
-        let revision = sessions.create(pid.key(), record.clone()).await?;
-        Ok(Claim::new(pid, revision, &record))
-    }
-
     /// Takes over the session that an authenticated client asks for.
     pub(crate) async fn recover(
         &self,

@@ -137,7 +137,6 @@ async fn a_log_that_was_purged_is_a_gap() {
     let client = async_nats::connect(nats.0.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
     let stream = jetstream.get_stream("test_log").await.unwrap();
-    // What both nodes have read already may go: nobody notices.
     stream.purge().await.unwrap();
     append(&nodes, 1, 2, None).await.unwrap();
     assert_eq!(second.nth_event("m", 1).await.args[0], json!(2));
@@ -204,11 +203,7 @@ async fn a_session_whose_end_could_not_be_stored_gets_its_window_later() {
     let asked = tokio::time::timeout(Duration::from_secs(3), asking).await;
     assert!(asked.is_err(), "the store does not answer");
     nats.0.cont();
-    let client = async_nats::connect(nats.0.url()).await.unwrap();
-    let bucket = async_nats::jetstream::new(client)
-        .get_key_value("test_sessions")
-        .await
-        .unwrap();
+    let bucket = sessions(&nats).await;
     let deadline = tokio::time::Instant::now() + chatcluster_harness::DEADLINE;
     loop {
         let records = stored(&bucket).await;
@@ -225,6 +220,12 @@ async fn a_session_whose_end_could_not_be_stored_gets_its_window_later() {
         );
     }
     nodes.stop().await;
+}
+
+async fn sessions(nats: &OverNats) -> async_nats::jetstream::kv::Store {
+    let client = async_nats::connect(nats.0.url()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(client);
+    jetstream.get_key_value("test_sessions").await.unwrap()
 }
 
 async fn stored(bucket: &async_nats::jetstream::kv::Store) -> Vec<SessionRecord> {
@@ -258,6 +259,9 @@ async fn who_comes_while_nats_is_away_is_let_in_when_it_is_back() {
     for client in [&back, &new] {
         assert_eq!(client.event("m").await.args[0], json!(2));
     }
+    // What was tried in vain has left nothing behind.
+    let stored = stored(&sessions(&nats).await).await;
+    assert_eq!(stored.len(), 3, "one session for each client");
     nodes.stop().await;
 }
 

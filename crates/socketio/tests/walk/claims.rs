@@ -32,6 +32,9 @@ struct Holds {
     held: Mutex<usize>,
     /// Reads after which the last owner writes, before the reader does.
     interfered: Mutex<usize>,
+    /// New sessions whose storing is done, and not heard of.
+    unheard: Mutex<usize>,
+    created: Mutex<Vec<SessionKey>>,
     expired: Mutex<Vec<SessionKey>>,
 }
 
@@ -49,6 +52,14 @@ impl Holds {
         let interferes = *left > 0;
         *left = left.saturating_sub(1);
         interferes
+    }
+
+    fn is_unheard(&self, created: SessionKey) -> bool {
+        self.created.lock().expect("no panic").push(created);
+        let mut left = self.unheard.lock().expect("no panic");
+        let is_unheard = *left > 0;
+        *left = left.saturating_sub(1);
+        is_unheard
     }
 
     fn held(&self) -> usize {
@@ -124,6 +135,9 @@ impl Sessions for SlowSessions {
         Box::pin(async move {
             let answer = self.inner.sessions().create(key, record).await;
             self.holds.answer().await;
+            if self.holds.is_unheard(key) {
+                return Err(StoreError::Unreachable);
+            }
             answer
         })
     }
@@ -174,6 +188,8 @@ fn slow(free: usize) -> (Node, Arc<Holds>) {
         late: Semaphore::new(0),
         held: Mutex::new(0),
         interfered: Mutex::new(0),
+        unheard: Mutex::new(0),
+        created: Mutex::default(),
         expired: Mutex::default(),
     });
     let cluster = Slow {
@@ -252,4 +268,19 @@ async fn what_the_last_owner_writes_at_that_moment_costs_nobody_the_session() {
     *holds.interfered.lock().expect("no panic") = 2;
     let client = Client::resume(node.address, &carried).await;
     assert!(client.has_recovered(&carried));
+}
+
+#[tokio::test]
+async fn a_new_session_whose_storing_was_not_heard_of_is_opened_once() {
+    let (node, holds) = slow(1000);
+    *holds.unheard.lock().expect("no panic") = 2;
+    let client = Client::connect(node.address).await;
+    let created = holds.created.lock().expect("no panic").clone();
+    assert_eq!(created.len(), 3, "it was stored until it was heard of");
+    assert!(created.iter().all(|key| *key == created[0]));
+    // What it holds is what is stored: its writes are not refused.
+    let carried = client.carried.clone();
+    let back = Client::resume(node.address, &carried).await;
+    assert!(back.has_recovered(&carried));
+    drop(client);
 }
