@@ -129,7 +129,7 @@ async fn a_log_that_was_deleted_is_a_new_epoch_and_recovers_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_was_purged_is_a_gap() {
+async fn what_all_nodes_have_read_may_be_purged() {
     let (nats, nodes, [first, second]) = two().await;
     append(&nodes, 0, 1, None).await.unwrap();
     first.event("m").await;
