@@ -113,9 +113,13 @@ impl Reader {
                         wanted.tell(Ok(entries));
                     }
                 }
-                // What fails for the oldest part may still succeed for the rest.
                 Err(reason) => {
-                    let given_up = waiting.len().div_ceil(2);
+                    let given_up = match reason {
+                        // What is too much with the oldest part, or not there any more, may succeed without it.
+                        NotRecovered::TooMuch | NotRecovered::Gap => waiting.len().div_ceil(2),
+                        // Nobody waits for another deadline.
+                        _ => waiting.len(),
+                    };
                     for wanted in waiting.drain(..given_up) {
                         wanted.tell(Err(reason));
                     }
