@@ -39,7 +39,7 @@ fn main() -> anyhow::Result<()> {
             listener,
             memory: cluster.clone(),
             stopped: stopped.clone(),
-            joined: joined.clone(),
+            joined: Some(joined.clone()),
         };
         threads.push(std::thread::spawn(move || serve(node)));
     }
@@ -84,7 +84,7 @@ struct Node {
     listener: TcpListener,
     memory: Memory,
     stopped: watch::Receiver<bool>,
-    joined: mpsc::Sender<()>,
+    joined: Option<mpsc::Sender<()>>,
 }
 
 fn serve(node: Node) -> anyhow::Result<()> {
@@ -118,7 +118,10 @@ async fn serve_until_stopped(mut node: Node) -> anyhow::Result<()> {
         nats.sweep_sessions(Recovery::default().window);
         nats.caught_up().await;
     }
-    node.joined.send(())?;
+    // Dropped with that: who waits for all must not wait for one that has failed.
+    if let Some(joined) = node.joined.take() {
+        joined.send(())?;
+    }
     let closing = io.clone();
     let stop = async move {
         if node.stopped.wait_for(|stop| *stop).await.is_ok() {
