@@ -12,7 +12,7 @@ use chatcluster_engineio::{CloseReason, Refusal};
 use chatcluster_socketio::SocketIo;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use crate::codes::Code;
 use crate::http::Flag;
@@ -154,24 +154,52 @@ impl Drain {
     }
 
     async fn close_paced(&self, per_second: u32) {
-        let per_tick = (f64::from(per_second) * TICK.as_secs_f64()).max(0.05);
-        let mut owed = 0.0;
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = Pace::new(per_second);
         let mut reported = Instant::now();
         while self.sessions() > 0 {
-            ticks.tick().await;
-            owed += per_tick;
-            let servers = (self.servers)();
-            let open = servers.iter().flat_map(|server| server.engine().sessions());
-            for session in open.take(owed as usize) {
-                session.close(CloseReason::ServerShuttingDown);
-                owed -= 1.0;
-            }
+            pace.tick().await;
+            pace.close(&(self.servers)());
             if reported.elapsed() > Duration::from_secs(1) {
                 reported = Instant::now();
                 tracing::info!(sessions = self.sessions(), "draining");
             }
+        }
+    }
+}
+
+/// Closes connections so many a second, spread over ticks; clients come back by themselves.
+pub struct Pace {
+    ticks: Interval,
+    per_tick: f64,
+    owed: f64,
+}
+
+impl Pace {
+    /// A pace that begins now.
+    #[must_use]
+    pub fn new(per_second: u32) -> Self {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            ticks,
+            per_tick: (f64::from(per_second) * TICK.as_secs_f64()).max(0.05),
+            owed: 0.0,
+        }
+    }
+
+    /// Waits for the next tick.
+    pub async fn tick(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    /// Closes as many as are due by this tick; without so many, what is due is not saved up.
+    pub fn close(&mut self, servers: &[SocketIo]) {
+        self.owed += self.per_tick;
+        let due = self.owed as usize;
+        self.owed -= due as f64;
+        let open = servers.iter().flat_map(|server| server.engine().sessions());
+        for session in open.take(due) {
+            session.close(CloseReason::ServerShuttingDown);
         }
     }
 }

@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatcluster_chat_api as api;
-use chatcluster_engineio::CloseReason;
 use chatcluster_socketio::SocketIo;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
+use crate::drain::Pace;
 use crate::membership::Membership;
 
-/// How often it is looked whether the log is read, and connections are closed.
-const TICK: Duration = Duration::from_millis(100);
 /// Between two questions to the others.
 const ASK: Duration = Duration::from_secs(1);
 
@@ -23,47 +21,39 @@ pub async fn run(membership: Arc<Membership>, io: SocketIo, config: &api::Config
     let (Some(grace), Some(relay)) = (grace, membership.relay().cloned()) else {
         return std::future::pending().await;
     };
-    let per_tick = (f64::from(config.drain.rate) * TICK.as_secs_f64()).max(0.05);
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pace = Pace::new(config.drain.rate);
     // Since when another one reads the log and this one does not: at the end of an outage of all, some are faster.
     let mut alone_since: Option<Instant> = None;
     let mut asked_at: Option<Instant> = None;
-    let mut owed = 0.0;
     loop {
-        ticks.tick().await;
+        pace.tick().await;
         if membership.reads_the_log() {
             if membership.is_handed_over() {
                 membership.hand_over(false);
                 tracing::info!("the log is read again: clients are let in");
             }
-            (alone_since, asked_at, owed) = (None, None, 0.0);
+            (alone_since, asked_at) = (None, None);
             continue;
         }
-        let is_due = asked_at.is_none_or(|at| at.elapsed() >= ASK);
-        if !membership.is_handed_over() && is_due {
-            asked_at = Some(Instant::now());
-            if relay.another_reads().await {
-                let since = *alone_since.get_or_insert_with(Instant::now);
-                membership.hand_over(since.elapsed() >= grace);
-            } else {
-                alone_since = None;
-            }
-            if membership.is_handed_over() {
-                let sessions = io.engine().session_count();
-                tracing::warn!(
-                    sessions,
-                    "this server alone cannot read the log: its clients go to the others"
-                );
-            }
-        }
         if membership.is_handed_over() {
-            owed += per_tick;
-            for session in io.engine().sessions().into_iter().take(owed as usize) {
-                session.close(CloseReason::ServerShuttingDown);
-                owed -= 1.0;
-            }
-            owed = owed.min(per_tick.max(1.0));
+            pace.close(std::slice::from_ref(&io));
+            continue;
+        }
+        if asked_at.is_some_and(|at| at.elapsed() < ASK) {
+            continue;
+        }
+        asked_at = Some(Instant::now());
+        if !relay.another_reads().await {
+            alone_since = None;
+            continue;
+        }
+        if alone_since.get_or_insert_with(Instant::now).elapsed() >= grace {
+            membership.hand_over(true);
+            let sessions = io.engine().session_count();
+            tracing::warn!(
+                sessions,
+                "this server alone cannot read the log: its clients go to the others"
+            );
         }
     }
 }
