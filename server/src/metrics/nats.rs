@@ -157,7 +157,13 @@ pub fn samples(cluster: &NatsCluster) -> Vec<Sample> {
     let mut samples = counter_samples(cluster.counters());
     let number = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     let is_read = u64::from(cluster.trouble().is_none());
+    let readers = number(cluster.others_with_log().len()) + is_read;
     samples.extend([
+        Sample::gauge(
+            "nats_nodes_reading",
+            "Servers of the cluster that read the log, by their own word",
+            readers,
+        ),
         Sample::gauge("nats_log_is_read", "1 while the log is being read", is_read),
         Sample::gauge(
             "nats_log_behind",
