@@ -2,42 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use chatcluster_socketio::NodeId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Door;
 use super::answer::{Answer, Refusals};
 use super::input::{At, InLobby, InRoom, Names, OfUser, OneSocket};
-use crate::chat::backend::{Seen, SeenAll};
-
-/// The sockets of a place.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Listed {
-    /// The first by id, at most 500.
-    sockets: Vec<Listing>,
-    /// How many there are.
-    total: usize,
-    /// Nodes that did not answer in time: their sockets are not counted.
-    missing: Vec<String>,
-}
-
-/// A socket.
-#[derive(Serialize, ToSchema)]
-struct Listing {
-    /// Its id; a recovered client has the one that it had before.
-    id: String,
-    /// The node that it is connected to.
-    node: String,
-    /// The name that is shown to others.
-    name: String,
-    /// The `sub` of its token; absent without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    user: Option<String>,
-    /// The rooms that it has joined.
-    rooms: Vec<String>,
-}
+use crate::chat::backend::{Listed, names};
 
 /// How many sockets were disconnected.
 #[derive(Serialize, ToSchema)]
@@ -154,32 +125,7 @@ pub(super) async fn disconnect_user(
 }
 
 async fn list<T: Names>(door: &Door, at: At<T>) -> Json<Listed> {
-    let SeenAll {
-        sockets,
-        total,
-        missing,
-    } = door.0.chat.see(&at.namespace, &at.place).await;
-    let sockets = sockets.into_iter().map(|seen| {
-        let Seen {
-            id,
-            node,
-            name,
-            user,
-            rooms,
-        } = seen;
-        Listing {
-            id,
-            node,
-            name,
-            user,
-            rooms,
-        }
-    });
-    Json(Listed {
-        sockets: sockets.collect(),
-        total,
-        missing: names(&missing),
-    })
+    Json(door.0.chat.see(&at.namespace, &at.place).await)
 }
 
 async fn disconnect<T: Names>(at: At<T>) -> Json<Disconnected> {
@@ -189,8 +135,4 @@ async fn disconnect<T: Names>(at: At<T>) -> Json<Disconnected> {
         sockets: done.sockets,
         missing: names(&done.missing),
     })
-}
-
-fn names(nodes: &[NodeId]) -> Vec<String> {
-    nodes.iter().map(|node| node.as_str().to_owned()).collect()
 }

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use chatcluster_socketio::log::{Appended, Record};
 use chatcluster_socketio::{Arguments, Broadcast, EmitError, Event, Namespace, NodeId, Sid};
+use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::messages::{message_event, now_ms};
+use super::presence::MAX_LISTED;
 use super::reply::refusal_of;
 use super::rooms::{self, Name};
 use super::visitor::Card;
@@ -18,8 +21,6 @@ use crate::codes::{Code, Refusal};
 use crate::history::{MessageId, encode_body};
 use crate::limits::{check_content, is_name};
 
-/// More sockets than this are counted, not listed.
-pub(crate) const MAX_LISTED: usize = 500;
 /// How long other nodes may take to answer: well within the deadline of a request.
 const NODES: Duration = Duration::from_secs(5);
 const MAX_EVENT_CHARACTERS: usize = 128;
@@ -45,20 +46,32 @@ pub(crate) struct Post<'a> {
     pub(crate) key: &'a str,
 }
 
-/// A socket as a backend sees it.
-pub(crate) struct Seen {
-    pub(crate) id: String,
-    pub(crate) node: String,
-    pub(crate) name: String,
-    pub(crate) user: Option<String>,
-    pub(crate) rooms: Vec<String>,
+/// The sockets of a place.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Listed {
+    /// The first by id, at most 500.
+    sockets: Vec<Listing>,
+    /// How many there are.
+    total: usize,
+    /// Nodes that did not answer in time: their sockets are not counted.
+    missing: Vec<String>,
 }
 
-/// The first of the sockets in a place, by id; how many there are; and the nodes that did not answer in time.
-pub(crate) struct SeenAll {
-    pub(crate) sockets: Vec<Seen>,
-    pub(crate) total: usize,
-    pub(crate) missing: Vec<NodeId>,
+/// A socket.
+#[derive(Serialize, ToSchema)]
+struct Listing {
+    /// Its id; a recovered client has the one that it had before.
+    id: String,
+    /// The node that it is connected to.
+    node: String,
+    /// The name that is shown to others.
+    name: String,
+    /// The `sub` of its token; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user: Option<String>,
+    /// The rooms that it has joined.
+    rooms: Vec<String>,
 }
 
 impl Place {
@@ -125,17 +138,17 @@ impl Chat {
     }
 
     /// The sockets of a place.
-    pub(crate) async fn see(&self, namespace: &Arc<Namespace>, place: &Place) -> SeenAll {
+    pub(crate) async fn see(&self, namespace: &Arc<Namespace>, place: &Place) -> Listed {
         let fetched = place.sockets(namespace).fetch_sockets().await;
         let mut sockets = fetched.sockets;
         let total = sockets.len();
         sockets.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         sockets.truncate(MAX_LISTED);
-        let seen = sockets.into_iter().map(|socket| {
+        let listed = sockets.into_iter().map(|socket| {
             let card: Option<Card> = serde_json::from_value(socket.data).ok();
             let names = socket.rooms.iter().map(|room| rooms::read_name(room));
             let (users, rooms): (Vec<_>, Vec<_>) = names.unzip();
-            Seen {
+            Listing {
                 id: socket.id,
                 node: socket.node,
                 name: card.map(|card| card.name).unwrap_or_default(),
@@ -143,12 +156,16 @@ impl Chat {
                 rooms: rooms.into_iter().flatten().map(str::to_owned).collect(),
             }
         });
-        SeenAll {
-            sockets: seen.collect(),
+        Listed {
+            sockets: listed.collect(),
             total,
-            missing: fetched.missing,
+            missing: names(&fetched.missing),
         }
     }
+}
+
+pub(crate) fn names(nodes: &[NodeId]) -> Vec<String> {
+    nodes.iter().map(|node| node.as_str().to_owned()).collect()
 }
 
 /// An event that a backend may emit.

@@ -9,7 +9,7 @@ use super::{Chat, events};
 use crate::codes::Refusal;
 
 /// More members than this are counted, not listed.
-const MAX_LISTED: usize = 500;
+pub(super) const MAX_LISTED: usize = 500;
 /// Beyond this many on a node, coming and going is not announced: everybody telling everybody costs the square.
 const MAX_ANNOUNCED: usize = 200;
 
