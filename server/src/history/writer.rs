@@ -204,6 +204,8 @@ impl Thread {
     }
 
     fn reset(&mut self, epoch: u64) -> rusqlite::Result<()> {
+        // Until it succeeds the rows are another log's: the server is not ready.
+        self.writer.is_behind.store(true, Ordering::Relaxed);
         rows::reset(&mut self.connection, epoch)?;
         self.writer.last_position.store(0, Ordering::Release);
         *self.writer.epoch.lock() = Some(epoch);
