@@ -7,7 +7,7 @@ use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Cluster, Local, Request};
 use chatcluster_socketio::log::{AppendDone, Entry, Envelope, Record as Stored};
 use chatcluster_socketio::session::{Record, Revision, Sessions, StoreError};
-use chatcluster_socketio::{NodeId, NotRecovered, SessionKey};
+use chatcluster_socketio::{Delivery, NodeId, NotRecovered, SessionKey};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -68,8 +68,13 @@ impl Holds {
 }
 
 impl Cluster for Slow {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
-        let inner = self.inner.open(namespace, local);
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
+        let inner = self.inner.open(namespace, delivery, local);
         Arc::new(SlowAdapter {
             sessions: SlowSessions {
                 inner: inner.clone(),
