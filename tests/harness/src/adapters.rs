@@ -191,6 +191,14 @@ macro_rules! over_each_adapter {
 macro_rules! over_each_adapter_and_delivery {
     ($($case:ident),+ $(,)?) => {
         $crate::over_each_adapter!($($case),+);
+        $crate::over_each_adapter_without_log!($($case),+);
+    };
+}
+
+/// Runs each case over namespaces without a log, of each adapter.
+#[macro_export]
+macro_rules! over_each_adapter_without_log {
+    ($($case:ident),+ $(,)?) => {
         mod in_process_without_log {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

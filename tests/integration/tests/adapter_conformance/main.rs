@@ -7,6 +7,7 @@ mod broadcast;
 mod recovery;
 mod rooms;
 mod server_side;
+mod without_log;
 
 use chatcluster_harness::adapters::ClusterUnderTest;
 use chatcluster_harness::{Client, Nodes};
