@@ -17,11 +17,12 @@ use crate::event::{Event, Frames};
 use crate::log::{ConnectionId, Entry, Room, Target};
 use crate::member::{After, Held, Member, Place};
 use crate::offset::Offset;
+use crate::recovery::Arrivals;
 use crate::sid::Sid;
 use crate::socket::Socket;
 use crate::window::Window;
 
-pub(crate) use replay::{CatchUp, Older, Placed};
+pub(crate) use replay::{CatchUp, Missed, Older, Placed};
 
 /// Index of a member.
 pub(crate) type Slot = usize;
@@ -31,6 +32,8 @@ pub(crate) struct Registry {
     epoch: u64,
     members: Slab<Member>,
     by_sid: HashMap<Sid, Slot>,
+    /// Of those that are not members yet.
+    pub(crate) arrivals: Arrivals,
     rooms: HashMap<Room, HashSet<Slot>>,
     window: Window,
     /// The position processed last.
@@ -48,6 +51,7 @@ impl Registry {
             epoch: 0,
             members: Slab::new(),
             by_sid: HashMap::new(),
+            arrivals: Arrivals::default(),
             rooms: HashMap::new(),
             window,
             last: 0,
