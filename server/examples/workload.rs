@@ -1,7 +1,7 @@
 //! The server that load tools drive, with a contract that does not change.
 //!
 //! `cargo run --release -p chatcluster-server --example workload`, environment `PORT` (3000; node i on `PORT` + i), `NODES`
-//! (1), `RECOVERY=1`; `NATS_URL` and `NATS_PREFIX` (`workload`) join it to a cluster. Prints `READY`. Handlers: `join(room, ack)` joins and acknowledges `"ok"`; `echo(data, ack)`
+//! (1), `RECOVERY=1`, `DELIVERY=Ephemeral` (`Logged`); `NATS_URL` and `NATS_PREFIX` (`workload`) join it to a cluster. Prints `READY`. Handlers: `join(room, ack)` joins and acknowledges `"ok"`; `echo(data, ack)`
 //! acknowledges with data; `pub(room, data)` emits `m` with data to the room. SIGTERM drains. One thread for each node.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use chatcluster_engineio::serve;
 use chatcluster_socketio::adapter::Cluster;
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::{
-    AckSender, Arguments, Config, Data, Event, NodeId, Recovery, SocketIo, SocketRef,
+    AckSender, Arguments, Config, Data, Delivery, Event, NodeId, Recovery, SocketIo, SocketRef,
 };
 use chatcluster_socketio_nats::NatsCluster;
 use serde_json::value::RawValue;
@@ -113,7 +113,7 @@ async fn serve_until_stopped(mut node: Node) -> anyhow::Result<()> {
         .config(config)
         .cluster(cluster)
         .build()?;
-    set_up(&io);
+    set_up(&io, delivery()?);
     if let Some(nats) = &nats {
         nats.sweep_sessions(Recovery::default().window);
         nats.caught_up().await;
@@ -149,8 +149,16 @@ async fn join(index: u16) -> anyhow::Result<Option<NatsCluster>> {
     ))
 }
 
-fn set_up(io: &SocketIo) {
-    io.ns("/", async || {})
+fn delivery() -> anyhow::Result<Delivery> {
+    match std::env::var("DELIVERY").as_deref() {
+        Ok("Ephemeral") => Ok(Delivery::Ephemeral),
+        Ok("Logged") | Err(_) => Ok(Delivery::Logged),
+        Ok(other) => anyhow::bail!("DELIVERY: Logged or Ephemeral is expected, not {other}"),
+    }
+}
+
+fn set_up(io: &SocketIo, delivery: Delivery) {
+    io.ns_with("/", delivery, async || {})
         .on("join", async |s: SocketRef, Data(room): Data<String>, ack: AckSender| {
             s.join(room).await;
             if let Err(error) = ack.send("ok") {

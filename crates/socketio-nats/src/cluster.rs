@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
+use chatcluster_socketio::{Delivery, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -333,9 +333,14 @@ impl Shared {
 }
 
 impl Cluster for NatsCluster {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
         let shared = self.shared.clone();
-        let adapter = NatsAdapter::open(shared.clone(), namespace, local);
+        let adapter = NatsAdapter::open(shared.clone(), namespace, delivery, local);
         shared.start();
         Arc::new(adapter)
     }

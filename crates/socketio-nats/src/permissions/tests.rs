@@ -8,7 +8,7 @@ use chatcluster_socketio::adapter::{
     Adapter, Answer, Cast, Cluster as _, Local, Request, Selection,
 };
 use chatcluster_socketio::log::{Appended, Entry, Envelope, Target};
-use chatcluster_socketio::{Event, NodeId, SessionKey};
+use chatcluster_socketio::{Delivery, Event, NodeId, SessionKey};
 use futures_util::future::{BoxFuture, join_all, ready};
 use tokio::sync::oneshot;
 
@@ -92,7 +92,10 @@ async fn do_all(options: &Options) -> Result<(), Error> {
     let join = |name| NatsCluster::join(options.clone(), NodeId::new(name), HashMap::new());
     let (a, b) = (join("a").await?, join("b").await?);
     let local: Arc<dyn Local> = Arc::new(Quiet);
-    let open = |cluster: &NatsCluster| cluster.open("/", Arc::downgrade(&local) as Weak<dyn Local>);
+    let open = |cluster: &NatsCluster| {
+        let local = Arc::downgrade(&local) as Weak<dyn Local>;
+        cluster.open("/", Delivery::Logged, local)
+    };
     let (here, there) = (open(&a), open(&b));
     here.opened().await;
     there.opened().await;

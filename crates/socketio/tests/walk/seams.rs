@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use chatcluster_socketio::{
-    AckSender, Config, Data, Event, NodeId, NotRecovered, Offset, Recovery, SocketIo, SocketRef,
+    AckSender, Config, Data, Delivery, Event, NodeId, NotRecovered, Offset, Recovery, SocketIo,
+    SocketRef,
 };
 use serde_json::{Value, json};
 
@@ -292,9 +293,14 @@ struct Interrupted {
 }
 
 impl Cluster for Interrupted {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
         self.locals.lock().expect("no panic").push(local.clone());
-        self.cluster.open(namespace, local)
+        self.cluster.open(namespace, delivery, local)
     }
 }
 
