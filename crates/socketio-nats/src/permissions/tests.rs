@@ -222,7 +222,10 @@ async fn what_is_denied_after_joining_is_said_with_its_subject() {
     let join = |name| NatsCluster::join(node.options(&server), NodeId::new(name), HashMap::new());
     let (a, b) = (join("a").await.unwrap(), join("b").await.unwrap());
     let local: Arc<dyn Local> = Arc::new(Quiet);
-    let open = |cluster: &NatsCluster| cluster.open("/", Arc::downgrade(&local) as Weak<dyn Local>);
+    let open = |cluster: &NatsCluster| {
+        let local = Arc::downgrade(&local) as Weak<dyn Local>;
+        cluster.open("/", Delivery::Logged, local)
+    };
     let (here, _there) = (open(&a), open(&b));
     within("it is heard", here.opened()).await;
     until("they know each other", || a.node_count() == 2).await;
