@@ -93,6 +93,7 @@ impl Error {
 #[derive(Clone)]
 pub struct NatsCluster {
     shared: Arc<Shared>,
+    denials: Arc<Denials>,
 }
 
 pub(crate) struct Shared {
@@ -142,10 +143,11 @@ impl NatsCluster {
         // What is denied is not answered: it would be a timeout that does not say why.
         tokio::select! {
             biased;
-            entered = entering => entered.map_err(|error| match denials.seen() {
-                Some(denied) => Error::Denied { denied },
-                None => error,
-            }),
+            entered = entering => match (entered, denials.seen()) {
+                (Ok(cluster), _) => Ok(Self { denials: denials.clone(), ..cluster }),
+                (Err(_), Some(denied)) => Err(Error::Denied { denied }),
+                (Err(error), None) => Err(error),
+            },
             denied = denials.first() => Err(Error::Denied { denied }),
         }
     }
@@ -205,6 +207,7 @@ impl NatsCluster {
                 engine: Mutex::new(Some(engine)),
                 tasks: Mutex::default(),
             }),
+            denials: Arc::default(),
         })
     }
 
@@ -218,6 +221,12 @@ impl NatsCluster {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.shared.health.borrow().clone()
+    }
+
+    /// What NATS denies this node, by act and subject; `None` as far as is known.
+    #[must_use]
+    pub fn denied(&self) -> Option<String> {
+        self.denials.now()
     }
 
     /// The other nodes that follow the log now. Where this one cannot and they can, clients are better off there.

@@ -291,10 +291,10 @@ impl Local for Namespace {
     }
 
     fn restart(&self, epoch: u64, position: u64) {
-        let sockets = self.registry.lock().restart(epoch, position);
+        let (sockets, why) = self.registry.lock().restart(epoch, position);
         self.position.send_replace(position);
         for socket in sockets {
-            self.end_session(&socket);
+            self.end_session(&socket, Some(why));
         }
     }
 
