@@ -30,6 +30,7 @@ PAGE_SOURCES := $(shell find server/web/src server/web/static server/web/*.json 
 # What tests start. Each may be set to a program built elsewhere.
 EXAMPLES := $(TARGET_DIR)/debug/examples
 export CHATCLUSTER_SERVER ?= $(abspath $(TARGET_DIR)/debug/chatcluster-server)
+export CHATCLUSTER_NEXT ?= $(abspath $(EXAMPLES)/next_release)
 export CHATCLUSTER_FEATURES ?= $(abspath $(EXAMPLES)/features)
 export CHATCLUSTER_WORKLOAD ?= $(abspath $(EXAMPLES)/workload)
 export CHATCLUSTER_PROTOCOL_V4 ?= $(abspath $(EXAMPLES)/protocol_v4)
@@ -145,7 +146,7 @@ test-compat: web nats $(COMPAT_PACKAGES)
 .PHONY: faults
 faults: nats $(COMPAT_MODULES) ## Hurts NATS and servers under 2,000 clients, a table at the end (half an hour); `test` does it with fewer (F=NAME: one file)
 	@scripts/need.sh rust node
-	@$(STEP) "build" cargo build --quiet $(LOCKED) -p chatcluster-server --bins
+	@$(STEP) "build" cargo build --quiet $(LOCKED) -p chatcluster-server --bins --example next_release
 	@ulimit -n "$$(ulimit -Hn)"; $(STEP) "faults" npm --prefix tests/compat run --silent faults -- $(F)
 
 .PHONY: fuzz

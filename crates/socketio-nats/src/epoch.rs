@@ -43,10 +43,10 @@ pub enum EpochError {
 
 /// What the bucket holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stored {
-    epoch: u64,
+pub(crate) struct Stored {
+    pub(crate) epoch: u64,
     /// When the stream was made whose positions these are, in nanoseconds since 1970: another stream is another epoch.
-    stream_created: i64,
+    pub(crate) stream_created: i64,
 }
 
 /// The epoch of one cluster's log.

@@ -65,7 +65,7 @@ pub struct RelayPlace {
 
 /// What nodes tell everybody.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-enum Note {
+pub(crate) enum Note {
     Heartbeat {
         node: NodeId,
         /// Random at each start: tells two processes of one name apart.

@@ -484,6 +484,21 @@ mod tests {
         assert!(pipeline.progress().borrow().is_caught_up());
     }
 
+    #[tokio::test]
+    async fn what_another_release_wrote_is_counted_and_passed_over() {
+        let unreadable = Item::Message {
+            position: 2,
+            namespace: token("/").into(),
+            logged: None,
+            age: Duration::ZERO,
+        };
+        let items = vec![message(1, 1), unreadable, message(3, 3)];
+        let (notes, pipeline) = delivered(Arc::default(), items).await;
+        assert_eq!(*notes.0.lock(), [1, 3]);
+        assert_eq!(pipeline.counters.unreadable_messages.get(), 1);
+        assert_eq!(pipeline.progress().borrow().completed, 3);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_row_that_cannot_be_stored_is_tried_until_it_can_and_nothing_overtakes_it() {
         let rows = Arc::new(Rows(Mutex::default(), AtomicU64::new(5)));

@@ -63,6 +63,13 @@ mod tests {
     }
 
     #[test]
+    fn the_token_is_what_servers_of_other_releases_show() {
+        let secret = Secret::new(b"0123456789abcdef");
+        let token = secret.token(SidTag::parse("AAAAAAAA").unwrap());
+        assert_eq!(token, "v1.TrmZ4-02bqIJNRy3G4Roew4gQNYUXM-JaZMJ-BSHJMs");
+    }
+
+    #[test]
     fn what_is_no_token_opens_nothing() {
         let secret = Secret::new(b"0123456789abcdef");
         let tag = SidTag::random();

@@ -9,7 +9,7 @@ import { COLUMNS } from "./table.mjs";
 
 const LARGER = { NATS_LONG: "1", NATS_CLIENTS: "2000", NATS_SERVERS: "3", NATS_RATE: "20", COMPAT_FILE_SECONDS: "3600" };
 /** Files whose cases have no longer form are in `make test` alone. */
-const FILES = ["faults", "broker", "partition", "three", "storm", "last", "log-lost", "sessions", "slow"];
+const FILES = ["faults", "upgrade", "broker", "partition", "three", "storm", "last", "log-lost", "sessions", "slow"];
 
 const folder = mkdtempSync(join(tmpdir(), "chatcluster-table-"));
 const table = join(folder, "rows");

@@ -317,10 +317,15 @@ export class ChatCluster {
     await this.servers[index].kill();
   }
 
-  /** A server that was ended, again: same port, same data folder. @param {number} index @returns {Promise<Chat>} */
-  async again(index) {
+  /**
+   * A server that was ended, again: same port, same data folder.
+   * @param {number} index
+   * @param {"server" | "next_release"} [program] this release, or the one after
+   * @returns {Promise<Chat>}
+   */
+  async again(index, program) {
     const { dataDir, port } = this.servers[index];
-    return (this.servers[index] = await this.#start({ dataDir, port }));
+    return (this.servers[index] = await this.#start({ dataDir, port, program }));
   }
 
   /** Ends all in order. Throws if a server fell over, after everything has ended. */

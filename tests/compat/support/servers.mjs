@@ -2,6 +2,7 @@
 //
 // Binaries (environment variable, default relative to the repository root):
 //   CHATCLUSTER_SERVER       target/debug/chatcluster-server
+//   CHATCLUSTER_NEXT         target/debug/examples/next_release
 //   CHATCLUSTER_PROTOCOL_V5  target/release/examples/protocol_v5
 //   CHATCLUSTER_PROTOCOL_V4  target/release/examples/protocol_v4
 // TARGET=reference runs reference.mjs in their place, to check the tests themselves:
@@ -29,6 +30,11 @@ const BINARIES = {
     variable: "CHATCLUSTER_SERVER",
     path: "target/debug/chatcluster-server",
     build: "cargo build -p chatcluster-server",
+  },
+  next_release: {
+    variable: "CHATCLUSTER_NEXT",
+    path: "target/debug/examples/next_release",
+    build: "cargo build -p chatcluster-server --example next_release",
   },
   protocol_v5: {
     variable: "CHATCLUSTER_PROTOCOL_V5",
@@ -282,13 +288,14 @@ export function startOnPorts(command, args, { name, nodes = 1, env = {} }) {
  *   args?: string[],
  *   env?: Record<string, string>,
  *   awaits?: "readiness" | "life",
+ *   program?: "server" | "next_release",
  * }} [options] `config`: an object is written as JSON, which is YAML; a string as it is.
  *   `dataDir`: kept at the end if given (to start again on the same data), otherwise a temporary folder removed by stop() and kill().
  *   `port`: to start again on the same port (the nodes take the next ones).
  * @returns {Promise<Chat>}
  */
-export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {}, awaits = "readiness" } = {}) {
-  const [file, ...before] = againstReference ? [process.execPath, REFERENCE, "chat"] : [binary("server")];
+export function startChat({ nodes = 1, config, dataDir, port, args = [], env = {}, awaits = "readiness", program = "server" } = {}) {
+  const [file, ...before] = againstReference ? [process.execPath, REFERENCE, "chat"] : [binary(program)];
   return retryTakenPort(async () => {
     const first = port ?? (await freePorts(nodes));
     const admin = await freePorts();

@@ -332,7 +332,7 @@ async fn another_release_is_counted_and_not_believed() {
     let [a, b] = pair(&server, Way::Done(2)).await;
     let client = &a.client;
     let mut newer = codec::encode(&(&a.id, volatile(1))).unwrap().to_vec();
-    newer[0] = codec::VERSION + 1;
+    newer[0] = codec::NEXT + 1;
     let replies = b.ephemeral.link.subjects.replies.to_string();
     for subject in [names().cast(NAMESPACE), names().ask(NAMESPACE), replies] {
         let publish = client.publish(subject, newer.clone().into());

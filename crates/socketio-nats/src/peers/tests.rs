@@ -114,7 +114,7 @@ async fn heartbeats_of_another_release_and_of_a_namesake_are_counted_and_not_bel
         has_log: true,
         relay: None,
     };
-    say(heartbeat("newer"), codec::VERSION + 1).await;
+    say(heartbeat("newer"), codec::NEXT + 1).await;
     let large = client.publish(names().node(), Bytes::from(vec![codec::VERSION; 2000]));
     within("a publish", large).await.unwrap();
     say(heartbeat("a"), codec::VERSION).await;

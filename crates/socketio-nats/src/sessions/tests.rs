@@ -308,7 +308,7 @@ async fn a_record_of_another_release_is_gone_and_counted() {
     let broker = Broker::with_bucket().await;
     let (sessions, key) = (broker.sessions(), SessionKey::random());
     let mut newer = codec::encode(&record()).unwrap().to_vec();
-    newer[0] = codec::VERSION + 1;
+    newer[0] = codec::NEXT + 1;
     let bucket = broker.bucket().await;
     let stored = bucket.put(session_key(key), Bytes::from(newer)).await;
     stored.unwrap();
