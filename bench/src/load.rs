@@ -20,7 +20,7 @@ const CONNECTS_IN_FLIGHT: usize = 64;
 const CONNECTIONS_PER_ADDRESS: usize = 1000;
 
 /// The loopback address that the `index`th connection comes from.
-fn source(index: usize) -> Ipv4Addr {
+pub(crate) fn source(index: usize) -> Ipv4Addr {
     let address = index / CONNECTIONS_PER_ADDRESS;
     Ipv4Addr::new(127, 0, 1 + (address / 200) as u8, 2 + (address % 200) as u8)
 }

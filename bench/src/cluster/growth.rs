@@ -1,0 +1,123 @@
+//! Growth: more servers, more rooms, a higher rate, until something gives; and what it was. All cores are free for all.
+
+use anyhow::{Context, Result};
+
+use super::{Cluster, Link, rooms};
+use crate::client::Client;
+use crate::load;
+use crate::process::{Cores, Cpu, Uses};
+use crate::room::{House, Rooms, Seat};
+use crate::sample::{Effort, Share, shares};
+
+/// A part that used so much of a core had no more to give.
+const FULL: f64 = 0.9;
+/// The members of many rooms are in several each.
+const MOST_CLIENTS: usize = 2000;
+
+/// A load and how it is spread.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) servers: usize,
+    pub(crate) rooms: usize,
+    pub(crate) members_each: usize,
+    pub(crate) window: usize,
+}
+
+/// What came of a load.
+pub(crate) struct Point {
+    pub(crate) load: Load,
+    pub(crate) publishes_per_second: f64,
+    pub(crate) servers_us: f64,
+    pub(crate) brokers_us: f64,
+    /// Cores that each part used.
+    pub(crate) servers: f64,
+    pub(crate) busiest_server: f64,
+    pub(crate) brokers: f64,
+    pub(crate) client: f64,
+}
+
+impl Point {
+    /// What kept the rate from being higher.
+    pub(crate) fn limit(&self, cores: usize) -> String {
+        let sum = self.servers + self.brokers + self.client;
+        if self.client >= FULL {
+            return "the load client's core".into();
+        }
+        if self.busiest_server >= FULL {
+            return "the publisher's server, whose thread is full".into();
+        }
+        if sum >= FULL * cores as f64 {
+            let parts = [
+                (self.servers, "servers"),
+                (self.brokers, "broker"),
+                (self.client, "load client"),
+            ];
+            let largest = parts.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
+            return format!(
+                "all cores are full, most with {}",
+                largest.map_or("", |(_, name)| name)
+            );
+        }
+        format!("the way of a message: {} in flight", self.load.window)
+    }
+}
+
+/// This process: the load client.
+struct Own;
+
+impl Uses for Own {
+    fn cpu(&self) -> Result<Cpu> {
+        Cpu::of("self")
+    }
+}
+
+/// Runs a load on a fresh cluster.
+pub(crate) async fn point(load: Load, effort: Effort) -> Result<Point> {
+    let cluster = Cluster::start(Link::Logged { replicas: 1 }, load.servers, Cores::All).await?;
+    let mut rooms = if load.members_each == 1 {
+        few_clients(&cluster, load.rooms).await?
+    } else {
+        rooms::spread(&cluster.servers, load.rooms, load.members_each).await?
+    };
+    let (first, others) = (&cluster.servers[0], &cluster.servers[1..]);
+    let [first, others, brokers, client] = rooms
+        .publishing(load.window, async |done| {
+            shares([first, &others, &cluster.brokers, &Own], effort, done).await
+        })
+        .await?;
+    drop(rooms);
+    cluster.stop().await?;
+    let publishes = first.done as f64 / load.members_each as f64;
+    let cores = |share: &Share| share.cpu.total() / share.seconds;
+    let both = first.cpu.and(others.cpu).total();
+    Ok(Point {
+        load,
+        publishes_per_second: publishes / first.seconds,
+        servers_us: both * 1e6 / publishes,
+        brokers_us: brokers.cpu.total() * 1e6 / publishes,
+        servers: cores(&first) + cores(&others),
+        busiest_server: cores(&first),
+        brokers: cores(&brokers),
+        client: cores(&client),
+    })
+}
+
+/// Rooms of one member each, who is on the second server.
+async fn few_clients(cluster: &Cluster, count: usize) -> Result<Rooms> {
+    let clients = count.min(MOST_CLIENTS);
+    let (first, second) = (
+        &cluster.servers[0],
+        cluster.servers.get(1).context("two servers are needed")?,
+    );
+    let members = load::connect(second.address, clients).await?;
+    let seats = members.into_iter().enumerate().map(|(index, client)| Seat {
+        client,
+        rooms: (index..count).step_by(clients).collect(),
+    });
+    let house = House {
+        rooms: count,
+        members_each: 1,
+    };
+    let publisher = Client::connect(first.address, load::source(rooms::PUBLISHER)).await?;
+    Rooms::join(house, seats.collect(), publisher).await
+}
