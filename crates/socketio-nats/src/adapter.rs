@@ -122,7 +122,7 @@ impl Adapter for NatsAdapter {
                 return done(Err(AppendError::NotStored));
             }
         };
-        if payload.len() + HEADROOM > self.shared.client.server_info().max_payload {
+        if payload.len() + HEADROOM > self.shared.broker.wire.max_payload() {
             return done(Err(AppendError::TooLarge));
         }
         let message = Outgoing {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::{Message, Subject, Subscriber};
+use async_nats::Subject;
 use chatcluster_socketio::adapter::Local;
 use futures_util::StreamExt as _;
 use tokio::task::JoinSet;
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::codec;
 use crate::ephemeral::{Link, Outgoing};
+use crate::ports::{Letter, Letters};
 use crate::queue::{Queue, Weight};
 use crate::requests::{Ask, Outcome, Reply};
 
@@ -23,7 +24,7 @@ const MAX_TIME: Duration = Duration::from_secs(60);
 /// Answers until the subscription ends.
 pub(crate) async fn serve(
     link: Arc<Link>,
-    mut asks: Subscriber,
+    mut asks: Letters,
     outgoing: Queue<Outgoing>,
     local: Weak<dyn Local>,
 ) {
@@ -43,7 +44,7 @@ pub(crate) async fn serve(
 }
 
 /// A request of another node, and where its answer goes.
-fn read(link: &Link, message: Message) -> Option<(Ask, Subject)> {
+fn read(link: &Link, message: Letter) -> Option<(Ask, Subject)> {
     match codec::decode::<Ask>(&message.payload) {
         Ok(ask) if ask.node == *link.broker.peers.node() => None,
         // Without an address nobody waits.
@@ -66,7 +67,7 @@ async fn answer(link: Arc<Link>, ask: Ask, to: Subject, local: Weak<dyn Local>) 
         let Some(payload) = encode(&link, id, outcome) else {
             return;
         };
-        if let Err(error) = link.broker.client.publish(to, payload).await {
+        if let Err(error) = link.broker.wire.publish(to, None, payload).await {
             tracing::debug!(%error, "publish an answer");
         }
     });

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Weak};
 
-use async_nats::Subscriber;
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Cast, Local};
 use futures_util::StreamExt as _;
@@ -10,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::codec;
 use crate::ephemeral::{Link, Outgoing};
+use crate::ports::Letters;
 use crate::queue::{Queue, Weight};
 
 /// A session on two connections is worse than a lost event: an eviction is kept longer.
@@ -43,7 +43,7 @@ pub(crate) fn send(link: &Link, outgoing: &Queue<Outgoing>, cast: &Cast) {
 }
 
 /// Drains the subscription. What this node is too slow for is dropped by the rule of the queue, and counted.
-pub(crate) async fn receive(link: Arc<Link>, mut casts: Subscriber, arrived: Queue<Cast>) {
+pub(crate) async fn receive(link: Arc<Link>, mut casts: Letters, arrived: Queue<Cast>) {
     while let Some(message) = casts.next().await {
         let (node, cast): (NodeId, Cast) = match codec::decode(&message.payload) {
             Ok(read) => read,

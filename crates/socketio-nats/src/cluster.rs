@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::Client;
-use async_nats::jetstream::{ContextBuilder, kv};
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use parking_lot::Mutex;
@@ -14,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::adapter::NatsAdapter;
+use crate::cells::Cells;
 use crate::connection::{self, ConnectionError};
 use crate::counters::Counters;
 use crate::denials::Denials;
@@ -22,10 +21,12 @@ use crate::epoch::EpochError;
 use crate::follower::{Follower, Source};
 use crate::gate::Gate;
 use crate::names::{BadPrefix, Names};
+use crate::nats;
 use crate::opening::{Open, open_log};
 use crate::options::Options;
 use crate::peers::{JoinError, Peers, RelayPlace};
 use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
+use crate::ports::Ports;
 use crate::publisher::Publisher;
 use crate::read_model::{ReadModel, ResetError};
 use crate::replays::{self, Replays, Wanted};
@@ -33,9 +34,6 @@ use crate::secret::{self, PeerSecret, SecretError};
 use crate::sessions::{BucketError, KvSessions};
 use crate::stream::StreamError;
 use crate::sweeper;
-
-/// How long JetStream may take to answer a call that is not bounded more tightly.
-const CALL: Duration = Duration::from_secs(5);
 
 /// A node cannot join its cluster.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +98,6 @@ pub struct NatsCluster {
 pub(crate) struct Shared {
     pub(crate) node: NodeId,
     pub(crate) names: Names,
-    pub(crate) client: Client,
     pub(crate) publisher: Publisher,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) items: mpsc::Sender<Item>,
@@ -108,7 +105,7 @@ pub(crate) struct Shared {
     pub(crate) broker: Broker,
     pub(crate) replays: Replays,
     pub(crate) counters: Arc<Counters>,
-    meta: kv::Store,
+    meta: Arc<dyn Cells>,
     health: watch::Receiver<Option<String>>,
     /// Started with the first namespace.
     engine: Mutex<Option<Engine>>,
@@ -138,8 +135,10 @@ impl NatsCluster {
         let counters = Arc::new(Counters::default());
         let denials = Arc::new(Denials::default());
         let connecting = connection::connect(&options, &names, counters.clone(), denials.clone());
-        let connected = connecting.await?;
-        let entering = Self::enter(options, names, node, read_models, connected, counters);
+        let (client, connections) = connecting.await?;
+        let options = Arc::new(options);
+        let ports = nats::ports(&client, connections, &names, &options);
+        let entering = Self::enter(ports, options, names, node, read_models, counters);
         // What is denied is not answered: it would be a timeout that does not say why.
         tokio::select! {
             biased;
@@ -151,27 +150,25 @@ impl NatsCluster {
         }
     }
 
-    async fn enter(
-        options: Options,
+    /// As [`NatsCluster::join`], on a connection that is there.
+    pub(crate) async fn enter(
+        ports: Ports,
+        options: Arc<Options>,
         names: Names,
         node: NodeId,
         read_models: HashMap<String, Arc<dyn ReadModel>>,
-        (client, connections): (Client, watch::Receiver<u64>),
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
-        let options = Arc::new(options);
-        let jetstream = ContextBuilder::new().timeout(CALL).build(client.clone());
-        let open = open_log(&jetstream, &names, options, &counters, &read_models).await?;
+        let open = open_log(ports.clone(), &names, options, &counters, &read_models).await?;
         let Open { source, log } = open;
-        let meta = source.epoch.store().clone();
         let (now, created, begin, end) = log;
         let pipeline = Pipeline::new(now, (begin, end), &read_models, counters.clone());
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
         let (looked, is_looked) = watch::channel(0);
-        let gate = Gate::new(client.clone(), connections.clone(), is_looked);
-        let follower = Follower::new(source.clone(), log, into, (connections, looked));
+        let gate = Gate::new(&ports, is_looked);
+        let follower = Follower::new(source.clone(), log, into, looked);
         let (replays, replays_asked) = Replays::new();
         let engine = Engine {
             follower,
@@ -180,14 +177,14 @@ impl NatsCluster {
             replays_asked,
         };
         let peers = Peers::join(
-            client.clone(),
+            ports.wire.clone(),
             names.clone(),
             node.clone(),
             counters.clone(),
         )
         .await?;
         let broker = Broker {
-            client: client.clone(),
+            wire: ports.wire,
             names: names.clone(),
             peers,
             counters: counters.clone(),
@@ -195,15 +192,14 @@ impl NatsCluster {
         Ok(Self {
             shared: Arc::new(Shared {
                 node,
-                publisher: Publisher::spawn(jetstream, gate, counters.clone()),
-                sessions: KvSessions::new(client.clone(), &names, counters.clone()),
+                publisher: Publisher::spawn(ports.log, gate, counters.clone()),
+                sessions: KvSessions::new(ports.sessions, counters.clone()),
                 names,
-                client,
                 pipeline,
                 items,
                 broker,
                 counters,
-                meta,
+                meta: ports.meta,
                 health,
                 replays,
                 engine: Mutex::new(Some(engine)),
@@ -241,7 +237,7 @@ impl NatsCluster {
     /// # Errors
     /// [`SecretError`]; another attempt may succeed.
     pub async fn peer_secret(&self) -> Result<PeerSecret, SecretError> {
-        secret::ensure(&self.shared.meta).await
+        secret::ensure(&*self.shared.meta).await
     }
 
     /// Tells the other nodes whose sessions this node holds, and where it takes their requests.

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::{Client, Subject, SubscribeError, Subscriber};
+use async_nats::{Subject, SubscribeError};
 use bytes::Bytes;
 use chatcluster_socketio::adapter::{Answers, Cast, Local, Request};
 use futures_util::future::BoxFuture;
@@ -25,6 +24,7 @@ use crate::codec;
 use crate::counters::Counters;
 use crate::names::Names;
 use crate::peers::Peers;
+use crate::ports::{Letters, Wire};
 use crate::queue::{Queue, Weight};
 use crate::requests::{self, Asks};
 
@@ -36,8 +36,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// What all namespaces of a node share.
 #[derive(Clone)]
 pub(crate) struct Broker {
-    /// One ordered connection, without `no_echo`.
-    pub(crate) client: Client,
+    pub(crate) wire: Arc<dyn Wire>,
     pub(crate) names: Names,
     pub(crate) peers: Arc<Peers>,
     pub(crate) counters: Arc<Counters>,
@@ -87,7 +86,7 @@ impl Ephemeral {
         let subjects = Subjects {
             cast: broker.names.cast(namespace).into(),
             ask: broker.names.ask(namespace).into(),
-            replies: broker.client.new_inbox().into(),
+            replies: broker.wire.inbox(),
         };
         let link = Arc::new(Link {
             broker,
@@ -145,7 +144,7 @@ impl Drop for Ephemeral {
 
 impl Link {
     pub(crate) fn is_connected(&self) -> bool {
-        self.broker.client.connection_state() == State::Connected
+        self.broker.wire.is_connected()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -154,7 +153,7 @@ impl Link {
 
     /// Whether the broker carries that much.
     pub(crate) fn fits(&self, payload: &Bytes) -> bool {
-        payload.len() <= self.broker.client.max_payload()
+        payload.len() <= self.broker.wire.max_payload()
     }
 
     /// A message that somebody else wrote, or a release that is not known here.
@@ -167,7 +166,7 @@ impl Link {
     pub(crate) fn too_large(&self, what: &'static str) {
         self.broker.counters.messages_too_large.increment();
         if !self.told_too_large.swap(true, Ordering::Relaxed) {
-            let max = self.broker.client.max_payload();
+            let max = self.broker.wire.max_payload();
             tracing::warn!(what, max, cast = %self.subjects.cast, "larger than the broker carries; told once");
         }
     }
@@ -215,17 +214,17 @@ impl Link {
 }
 
 struct Subscriptions {
-    casts: Subscriber,
-    asks: Subscriber,
-    replies: Subscriber,
+    casts: Letters,
+    asks: Letters,
+    replies: Letters,
 }
 
 async fn subscribe(link: &Link) -> Result<Subscriptions, SubscribeError> {
-    let client = &link.broker.client;
+    let wire = &link.broker.wire;
     Ok(Subscriptions {
-        replies: client.subscribe(link.subjects.replies.clone()).await?,
-        casts: client.subscribe(link.subjects.cast.clone()).await?,
-        asks: client.subscribe(link.subjects.ask.clone()).await?,
+        replies: wire.subscribe(link.subjects.replies.clone()).await?,
+        casts: wire.subscribe(link.subjects.cast.clone()).await?,
+        asks: wire.subscribe(link.subjects.ask.clone()).await?,
     })
 }
 
@@ -285,11 +284,11 @@ async fn serve(
 
 /// Makes sure that the subscriptions stand, and resolves at the end.
 async fn stay(link: &Link) {
-    let client = &link.broker.client;
+    let wire = &link.broker.wire;
     loop {
         if link.is_connected() {
             // The server takes one thing after another: when the sign arrives, the subscriptions did. A lost one is repeated.
-            let sign = client.publish(link.subjects.replies.clone(), Bytes::new());
+            let sign = wire.publish(link.subjects.replies.clone(), None, Bytes::new());
             drop(timeout(CONFIRM_TIME, sign).await);
         }
         let confirmed = timeout(CONFIRM_TIME, link.leaves(Stage::Opening)).await;
@@ -332,12 +331,8 @@ async fn put(link: &Link, outgoing: Outgoing) {
         // It would be sent after the connection is back, and be old by then.
         return link.broker.counters.messages_unsent.increment();
     }
-    let client = &link.broker.client;
-    let sent = match reply {
-        Some(reply) => client.publish_with_reply(subject, reply, payload).await,
-        None => client.publish(subject, payload).await,
-    };
-    if let Err(error) = sent {
+    let wire = &link.broker.wire;
+    if let Err(error) = wire.publish(subject, reply, payload).await {
         link.unsent(weight);
         tracing::debug!(%error, "publish a cast or a request");
     }

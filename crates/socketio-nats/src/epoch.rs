@@ -3,16 +3,15 @@
 //! It starts at the clock, so that it rises even if its bucket is lost, and is raised by compare-and-set, so that all nodes
 //! that see the same accident agree on one new epoch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{self, Store};
-use async_nats::jetstream::{self, stream::StorageType};
 use chatcluster_socketio::log::position_by_clock;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+use crate::cells::{Answer, Cells, Change, Write};
 use crate::codec;
-use crate::names::Names;
 
 const KEY: &str = "epoch";
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -53,48 +52,13 @@ struct Stored {
 /// The epoch of one cluster's log.
 #[derive(Clone)]
 pub(crate) struct Epoch {
-    store: Store,
+    cells: Arc<dyn Cells>,
 }
 
 impl Epoch {
-    /// Opens the bucket, made if absent.
-    pub(crate) async fn open(
-        jetstream: &jetstream::Context,
-        names: &Names,
-        replicas: usize,
-        storage: StorageType,
-    ) -> Result<Self, EpochError> {
-        let bucket = names.meta();
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| EpochError::Open {
-            bucket: names.meta(),
-            source,
-        };
-        let found = timeout(DEADLINE, jetstream.get_key_value(&bucket)).await;
-        if let Ok(store) = found.map_err(|_| EpochError::NoAnswer)? {
-            return Ok(Self { store });
-        }
-        let config = kv::Config {
-            bucket: bucket.clone(),
-            history: 1,
-            num_replicas: replicas,
-            storage,
-            ..kv::Config::default()
-        };
-        let created = timeout(DEADLINE, jetstream.create_key_value(config)).await;
-        let store = match created.map_err(|_| EpochError::NoAnswer)? {
-            Ok(store) => store,
-            // Another node was faster.
-            Err(_) => timeout(DEADLINE, jetstream.get_key_value(&bucket))
-                .await
-                .map_err(|_| EpochError::NoAnswer)?
-                .map_err(|source| failed(source.into()))?,
-        };
-        Ok(Self { store })
-    }
-
-    /// The bucket, for what else is kept there.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    /// Kept in a bucket that is there.
+    pub(crate) fn new(cells: Arc<dyn Cells>) -> Self {
+        Self { cells }
     }
 
     /// The epoch of the stream made at that time; a new one if the bucket knows another stream, or none.
@@ -135,11 +99,11 @@ impl Epoch {
 
     /// The key's revision, and what it holds: nothing if it was deleted, or cannot be read.
     async fn read(&self) -> Result<(u64, Option<Stored>), EpochError> {
-        let entry = timeout(DEADLINE, self.store.entry(KEY)).await;
-        let entry = entry.map_err(|_| EpochError::NoAnswer)?;
-        let entry = entry.map_err(|source| EpochError::Refused(source.into()))?;
-        Ok(entry.map_or((0, None), |entry| {
-            (entry.revision, codec::decode(&entry.value).ok())
+        let found = timeout(DEADLINE, self.cells.read(KEY)).await;
+        let found = found.map_err(|_| EpochError::NoAnswer)?;
+        let found = found.map_err(|source| EpochError::Refused(source.into()))?;
+        Ok(found.map_or((0, None), |found| {
+            (found.revision, codec::decode(&found.value).ok())
         }))
     }
 
@@ -155,10 +119,12 @@ impl Epoch {
             stream_created,
         };
         let value = codec::encode(&stored).map_err(|source| EpochError::Refused(source.into()))?;
-        let written = timeout(DEADLINE, self.store.update(KEY, value, revision)).await;
+        let change = Change::Put { value, ttl: None };
+        let write = Write::new(KEY.to_owned(), revision, change);
+        let written = timeout(DEADLINE, self.cells.write(&write)).await;
         match written.map_err(|_| EpochError::NoAnswer)? {
-            Ok(_) => Ok(Some(stored.epoch)),
-            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(None),
+            Ok(Answer::Stored(_)) => Ok(Some(stored.epoch)),
+            Ok(Answer::Refused { .. }) => Ok(None),
             Err(error) => Err(EpochError::Refused(error.into())),
         }
     }
@@ -167,17 +133,19 @@ impl Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{connect, names};
+    use crate::testing::{connect, names, ports};
+    use async_nats::jetstream;
     use chatcluster_harness::nats::Options;
     use chatcluster_harness::{NatsServer, within};
 
     #[tokio::test]
     async fn an_epoch_that_was_deleted_or_overwritten_is_followed_by_a_later_one() {
         let server = NatsServer::start(Options::default()).await;
-        let jetstream = jetstream::new(connect(server.address()).await);
-        let names = names();
-        let opened = Epoch::open(&jetstream, &names, 1, StorageType::Memory);
-        let epoch = within("the bucket", opened).await.unwrap();
+        let client = connect(server.address()).await;
+        let meta = ports(&client).meta;
+        within("the bucket", meta.ensure()).await.unwrap();
+        let store = jetstream::new(client).get_key_value(names().meta()).await;
+        let (store, epoch) = (store.unwrap(), Epoch::new(meta));
         let first = epoch.of(7).await.unwrap();
         assert_eq!(epoch.of(7).await.unwrap(), first);
 
@@ -185,12 +153,12 @@ mod tests {
         let mut second = first;
         let later = async {
             while second <= first {
-                epoch.store.delete(KEY).await.unwrap();
+                store.delete(KEY).await.unwrap();
                 second = epoch.of(7).await.unwrap();
             }
         };
         within("a later epoch", later).await;
-        epoch.store.put(KEY, "strange".into()).await.unwrap();
+        store.put(KEY, "strange".into()).await.unwrap();
         let third = epoch.raise(second, 7).await.unwrap();
         assert!(third > second, "{third}");
     }

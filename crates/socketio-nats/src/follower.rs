@@ -1,16 +1,11 @@
 //! Reads the whole log, in order and without a hole, or says that it cannot (semantics 11).
 //!
-//! A plain pull consumer, not the client's ordered one: that one forgets where it began on a quiet stream, and jumps over
-//! what was purged without a word. Here the next position is always one more than the last; everything else is a gap. Every
-//! two seconds the stream is asked where it ends: below us means that positions are given out again.
+//! The next position is always one more than the last; everything else is a gap. Every two seconds the stream is asked where
+//! it ends: below us means that positions are given out again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy};
-use async_nats::jetstream::stream::Info;
-use async_nats::jetstream::{self, Message};
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -22,8 +17,9 @@ use crate::names::Names;
 use crate::opening::open_buckets;
 use crate::options::Options;
 use crate::pipeline::Item;
+use crate::ports::{LogMessage, LogMessages, LogState, Ports};
 use crate::read_model::ReadModel;
-use crate::stream::{self, StreamError};
+use crate::stream::StreamError;
 
 /// Between two looks at the stream.
 const LOOK: Duration = Duration::from_secs(2);
@@ -33,8 +29,6 @@ const STUCK: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(5);
 /// The first look at the log on a connection: nothing is written before it, and while a leader is elected nobody answers.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// Messages asked for at a time.
-const PULL: usize = 1000;
 /// Between two attempts to read on.
 const BACK_OFF: Duration = Duration::from_millis(250);
 
@@ -66,7 +60,7 @@ pub(crate) enum Trouble {
 /// Where a log is and how to ask about it.
 #[derive(Clone)]
 pub(crate) struct Source {
-    pub(crate) jetstream: jetstream::Context,
+    pub(crate) ports: Ports,
     pub(crate) names: Names,
     pub(crate) options: Arc<Options>,
     pub(crate) epoch: Epoch,
@@ -76,42 +70,14 @@ pub(crate) struct Source {
 
 impl Source {
     /// The position after which a node has to read: what its read models lack, and what a client may have missed.
-    pub(crate) async fn start(&self, info: &Info) -> Result<u64, Trouble> {
-        let last = info.state.last_sequence;
-        let since = async_nats::datetime::now() - self.options.window;
-        let config = self.consumer(DeliverPolicy::ByStartTime { start_time: since });
-        let consumer = self.make_consumer(config).await?;
-        let recent = last.saturating_sub(consumer.cached_info().num_pending);
+    pub(crate) async fn start(&self, log: LogState) -> Result<u64, Trouble> {
+        let count = self.ports.log.count_since(self.options.window).await?;
+        let recent = log.last.saturating_sub(count);
         let models = self.read_models.iter();
         let lacking = models.map(|model| model.last_position()).min();
         let begin = lacking.map_or(recent, |position| position.min(recent));
         // Nothing before the first is there to be read.
-        Ok(begin
-            .max(info.state.first_sequence.saturating_sub(1))
-            .min(last))
-    }
-
-    pub(crate) fn consumer(&self, deliver_policy: DeliverPolicy) -> pull::Config {
-        pull::Config {
-            deliver_policy,
-            ack_policy: AckPolicy::None,
-            replay_policy: ReplayPolicy::Instant,
-            memory_storage: true,
-            num_replicas: 1,
-            inactive_threshold: Duration::from_secs(30),
-            ..pull::Config::default()
-        }
-    }
-
-    pub(crate) async fn make_consumer(
-        &self,
-        config: pull::Config,
-    ) -> Result<jetstream::consumer::Consumer<pull::Config>, Trouble> {
-        let made = self
-            .jetstream
-            .create_consumer_on_stream(config, self.names.stream());
-        let made = timeout(CALL, made).await.map_err(|_| Trouble::NoAnswer)?;
-        made.map_err(|source| Trouble::Consumer(source.into()))
+        Ok(begin.max(log.first.saturating_sub(1)).min(log.last))
     }
 }
 
@@ -138,16 +104,16 @@ impl Follower {
         source: Source,
         (epoch, stream_created, last): (u64, i64, u64),
         (items, health): (mpsc::Sender<Item>, watch::Sender<Option<String>>),
-        (connections, looked): (watch::Receiver<u64>, watch::Sender<u64>),
+        looked: watch::Sender<u64>,
     ) -> Self {
         Self {
+            connections: source.ports.connections.clone(),
             source,
             items,
             epoch,
             stream_created,
             last,
             health,
-            connections,
             looked,
             last_published: None,
             moved_at: Instant::now(),
@@ -185,7 +151,7 @@ impl Follower {
             let outcome = tokio::select! {
                 message = messages.next() => match message {
                     Some(Ok(message)) => self.on_message(message).await,
-                    Some(Err(source)) => Err(Trouble::Read(source.into())),
+                    Some(Err(source)) => Err(Trouble::Read(source)),
                     None => Err(Trouble::Stuck),
                 },
                 Ok(()) = self.connections.changed() => Err(Trouble::Reconnected),
@@ -198,13 +164,12 @@ impl Follower {
     }
 
     /// Looks at the log, and begins to read it from the last message on: that one must still be the same.
-    async fn open(&mut self) -> Result<pull::Stream, Trouble> {
+    async fn open(&mut self) -> Result<LogMessages, Trouble> {
         let connection = *self.connections.borrow_and_update();
         match self.look(FIRST_LOOK).await {
             Err(Trouble::Epoch(error)) => {
                 // NATS may have lost its data, the buckets among them.
-                let source = &self.source;
-                let opened = open_buckets(&source.jetstream, &source.names, &source.options).await;
+                let opened = open_buckets(&self.source.ports).await;
                 opened.map_err(|error| Trouble::Buckets(error.into()))?;
                 return Err(Trouble::Epoch(error));
             }
@@ -212,27 +177,11 @@ impl Follower {
         }
         self.looked.send_replace(connection);
         let next = self.last + u64::from(self.last_published.is_none());
-        let from = DeliverPolicy::ByStartSequence {
-            start_sequence: next.max(1),
-        };
-        let config = self.source.consumer(from);
-        let consumer = self.source.make_consumer(config).await?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(PULL)
-            .heartbeat(Duration::from_secs(2))
-            .expires(Duration::from_secs(30))
-            .messages();
-        let opened = timeout(CALL, messages).await;
-        let opened = opened.map_err(|_| Trouble::NoAnswer)?;
-        opened.map_err(|source| Trouble::Read(source.into()))
+        self.source.ports.log.read(next).await
     }
 
-    async fn on_message(&mut self, message: Message) -> Result<(), Trouble> {
-        let info = message.info().map_err(Trouble::Read)?;
-        let position = info.stream_sequence;
-        let published = nanoseconds(info.published);
-        let age = age_of(&info);
+    async fn on_message(&mut self, message: LogMessage) -> Result<(), Trouble> {
+        let (position, published) = (message.position, message.published);
         if position == self.last && self.last_published.is_some_and(|last| last != published) {
             return self.set_back().await;
         }
@@ -252,7 +201,7 @@ impl Follower {
             position,
             namespace: namespace.unwrap_or_default().into(),
             logged: logged.ok().map(Box::new),
-            age,
+            age: message.age,
         };
         self.last = position;
         self.last_published = Some(published);
@@ -263,25 +212,24 @@ impl Follower {
     /// Asks where the log ends, and whether it is still the same one.
     async fn look(&mut self, within: Duration) -> Result<(), Trouble> {
         let source = self.source.clone();
-        let info = timeout(within, stream::info(&source.jetstream, &source.names)).await;
-        let info = info.map_err(|_| Trouble::NoAnswer)??;
-        let info = match info {
-            Some(info) => info,
+        let ports = &source.ports;
+        let found = timeout(within, ports.log.state()).await;
+        let log = match found.map_err(|_| Trouble::NoAnswer)?? {
+            Some(log) => log,
             // Deleted: the next one is another epoch.
-            None => stream::ensure(&source.jetstream, &source.names, &source.options).await?,
+            None => ports.log.ensure().await?,
         };
-        let created = nanoseconds(info.created);
-        let end = info.state.last_sequence;
+        let (created, end) = (log.created, log.last);
         let mut epoch = source.epoch.of(created).await?;
         self.stream_created = created;
         if epoch == self.epoch && end < self.last {
             epoch = source.epoch.raise(self.epoch, created).await?;
         }
         if epoch != self.epoch {
-            return self.begin_anew(epoch, &info).await;
+            return self.begin_anew(epoch, log).await;
         }
         for model in &source.read_models {
-            model.trim(info.state.first_sequence);
+            model.trim(log.first);
         }
         if end > self.last && self.moved_at.elapsed() > STUCK {
             self.moved_at = Instant::now();
@@ -297,9 +245,8 @@ impl Follower {
     async fn set_back(&mut self) -> Result<(), Trouble> {
         let source = self.source.clone();
         let epoch = source.epoch.raise(self.epoch, self.stream_created).await?;
-        let info = stream::info(&source.jetstream, &source.names).await?;
-        let info = info.ok_or(Trouble::Stuck)?;
-        self.begin_anew(epoch, &info).await
+        let log = source.ports.log.state().await?;
+        self.begin_anew(epoch, log.ok_or(Trouble::Stuck)?).await
     }
 
     /// Goes on after a position; what lies between is gone.
@@ -316,12 +263,12 @@ impl Follower {
     }
 
     /// Begins to read another log: all of it for the read models, else only what comes. The consumer is of no use any more.
-    async fn begin_anew(&mut self, epoch: u64, info: &Info) -> Result<(), Trouble> {
-        let end = info.state.last_sequence;
+    async fn begin_anew(&mut self, epoch: u64, log: LogState) -> Result<(), Trouble> {
+        let end = log.last;
         let position = if self.source.read_models.is_empty() {
             end
         } else {
-            info.state.first_sequence.saturating_sub(1).min(end)
+            log.first.saturating_sub(1).min(end)
         };
         tracing::warn!(
             epoch,
@@ -347,12 +294,6 @@ impl Follower {
     }
 }
 
-/// How long ago a message was logged.
-pub(crate) fn age_of(info: &jetstream::message::Info<'_>) -> Duration {
-    let age = async_nats::datetime::now() - info.published;
-    Duration::try_from(age).unwrap_or_default()
-}
-
 /// An error and its causes in one line.
 fn describe(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
@@ -363,9 +304,4 @@ fn describe(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     said
-}
-
-/// Nanoseconds since 1970.
-pub(crate) fn nanoseconds(time: async_nats::datetime::DateTime) -> i64 {
-    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }

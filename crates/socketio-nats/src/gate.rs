@@ -3,14 +3,16 @@
 //! A broker can come back with an older log. What was written to that before anybody looked would stand where lost messages
 //! stood, and nodes that had read those would take it for known.
 
-use async_nats::Client;
-use async_nats::connection::State;
+use std::sync::Arc;
+
 use tokio::sync::watch;
+
+use crate::ports::{Ports, Wire};
 
 /// Open while the log that is connected to has been looked at.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    client: Client,
+    wire: Arc<dyn Wire>,
     /// Raised when a connection was made.
     connections: watch::Receiver<u64>,
     /// The last connection on which the log was looked at.
@@ -18,21 +20,16 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(
-        client: Client,
-        connections: watch::Receiver<u64>,
-        looked: watch::Receiver<u64>,
-    ) -> Self {
+    pub(crate) fn new(ports: &Ports, looked: watch::Receiver<u64>) -> Self {
         Self {
-            client,
-            connections,
+            wire: ports.wire.clone(),
+            connections: ports.connections.clone(),
             looked,
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.client.connection_state() == State::Connected
-            && *self.looked.borrow() == *self.connections.borrow()
+        self.wire.is_connected() && *self.looked.borrow() == *self.connections.borrow()
     }
 
     /// Resolves when the log has been looked at again.

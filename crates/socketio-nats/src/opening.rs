@@ -3,17 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_nats::jetstream;
-
 use crate::cluster::Error;
 use crate::counters::Counters;
 use crate::epoch::Epoch;
-use crate::follower::{self, Source};
+use crate::follower::Source;
 use crate::names::Names;
 use crate::options::Options;
+use crate::ports::Ports;
 use crate::read_model::ReadModel;
-use crate::sessions::ensure_bucket;
-use crate::stream;
 
 /// A log that can be read: its epoch, when it was made, where to read from, and where it ends.
 pub(crate) struct Open {
@@ -22,41 +19,34 @@ pub(crate) struct Open {
 }
 
 pub(crate) async fn open_log(
-    jetstream: &jetstream::Context,
+    ports: Ports,
     names: &Names,
     options: Arc<Options>,
     counters: &Arc<Counters>,
     read_models: &HashMap<String, Arc<dyn ReadModel>>,
 ) -> Result<Open, Error> {
-    let info = stream::ensure(jetstream, names, &options).await?;
-    let epoch = open_buckets(jetstream, names, &options).await?;
-    let created = follower::nanoseconds(info.created);
-    let end = info.state.last_sequence;
-    let now = begin_epoch(&epoch, created, end, read_models).await?;
+    let log = ports.log.ensure().await?;
+    open_buckets(&ports).await?;
+    let epoch = Epoch::new(ports.meta.clone());
+    let now = begin_epoch(&epoch, log.created, log.last, read_models).await?;
     let source = Source {
-        jetstream: jetstream.clone(),
+        ports,
         names: names.clone(),
         options,
         epoch,
         counters: counters.clone(),
         read_models: read_models.values().cloned().collect(),
     };
-    let begin = source.start(&info).await;
+    let begin = source.start(log).await;
     let begin = begin.map_err(|trouble| Error::Read(trouble.into()))?;
-    let log = (now, created, begin, end);
+    let log = (now, log.created, begin, log.last);
     Ok(Open { source, log })
 }
 
 /// Makes the buckets if they are missing.
-pub(crate) async fn open_buckets(
-    jetstream: &jetstream::Context,
-    names: &Names,
-    options: &Options,
-) -> Result<Epoch, Error> {
-    let (replicas, storage) = (options.replicas, options.storage);
-    let epoch = Epoch::open(jetstream, names, replicas, storage).await?;
-    ensure_bucket(jetstream, names, replicas, storage).await?;
-    Ok(epoch)
+pub(crate) async fn open_buckets(ports: &Ports) -> Result<(), Error> {
+    ports.meta.ensure().await?;
+    ports.sessions.ensure().await
 }
 
 /// The epoch of the log that ends at `end`; rows of another one are given up. Rows above its end say that it was set back

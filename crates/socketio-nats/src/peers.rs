@@ -14,8 +14,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::connection::State;
-use async_nats::{Client, Subscriber};
 use chatcluster_socketio::NodeId;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
@@ -27,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use crate::codec;
 use crate::counters::Counters;
 use crate::names::Names;
+use crate::ports::{Letters, Wire};
 use table::{Heard, Said, Table};
 
 /// How often a node says that it is there.
@@ -91,7 +90,7 @@ pub(crate) struct Peers {
 }
 
 struct Shared {
-    client: Client,
+    wire: Arc<dyn Wire>,
     subject: String,
     node: NodeId,
     incarnation: u64,
@@ -113,16 +112,16 @@ impl Peers {
     ///
     /// Its tasks run on the current runtime, and end with [`Peers::close`] or with this struct.
     pub(crate) async fn join(
-        client: Client,
+        wire: Arc<dyn Wire>,
         names: Names,
         node: NodeId,
         counters: Arc<Counters>,
     ) -> Result<Arc<Self>, JoinError> {
         let subject = names.node();
-        let heartbeats = client.subscribe(subject.clone()).await;
+        let heartbeats = wire.subscribe(subject.clone().into()).await;
         let heartbeats = heartbeats.map_err(JoinError::Subscribe)?;
         let shared = Arc::new(Shared {
-            client,
+            wire,
             subject,
             node,
             incarnation: rand::random(),
@@ -235,7 +234,7 @@ impl Drop for Peers {
 }
 
 /// Hears the others, and itself.
-async fn listen(shared: Arc<Shared>, mut heartbeats: Subscriber) {
+async fn listen(shared: Arc<Shared>, mut heartbeats: Letters) {
     // What is done with one is short, and waits for nobody: the subscription never fills.
     while let Some(message) = heartbeats.next().await {
         if message.payload.len() > MAX_BYTES {
@@ -349,20 +348,24 @@ impl Shared {
             incarnation: self.incarnation,
         };
         self.say(&note).await;
-        // An error is that of a client that has ended: then nobody can be told.
-        drop(timeout(FAREWELL_TIME, self.client.flush()).await);
+        // After that nobody can be told.
+        drop(timeout(FAREWELL_TIME, self.wire.flush()).await);
     }
 
     /// Without a connection nothing is said: it would be said later, and be old.
     async fn say(&self, note: &Note) {
-        if self.client.connection_state() != State::Connected {
+        if !self.wire.is_connected() {
             return;
         }
         let bytes = match codec::encode(note) {
             Ok(bytes) => bytes,
             Err(error) => return tracing::error!(%error, "encode a heartbeat"),
         };
-        let said = timeout(HEARTBEAT, self.client.publish(self.subject.clone(), bytes)).await;
+        let said = timeout(
+            HEARTBEAT,
+            self.wire.publish(self.subject.clone().into(), None, bytes),
+        )
+        .await;
         if let Ok(Err(error)) = said {
             tracing::warn!(%error, "publish a heartbeat");
         }

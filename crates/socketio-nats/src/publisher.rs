@@ -12,9 +12,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, publish::PublishAck};
 use bytes::Bytes;
 use chatcluster_socketio::log::AppendError;
 use futures_util::StreamExt as _;
@@ -26,6 +23,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::counters::Counters;
 use crate::gate::Gate;
+use crate::ports::{Log, LogAck};
 
 /// Messages that may wait for their acknowledgement; beyond it appends are refused as busy.
 const MAX_WAITING: usize = 1 << 16;
@@ -83,14 +81,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Starts the task that publishes; it ends when the publisher is closed and everything has its fate.
-    pub(crate) fn spawn(
-        jetstream: jetstream::Context,
-        gate: Gate,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(crate) fn spawn(log: Arc<dyn Log>, gate: Gate, counters: Arc<Counters>) -> Self {
         let (jobs, waiting) = mpsc::unbounded_channel();
         let lanes = Lanes {
-            jetstream,
+            log,
             gate,
             counters,
             queue: VecDeque::new(),
@@ -147,10 +141,10 @@ impl Drop for Publisher {
 }
 
 /// An attempt that has ended.
-type Attempt = Pin<Box<dyn Future<Output = (u64, Result<PublishAck, Failure>)> + Send>>;
+type Attempt = Pin<Box<dyn Future<Output = (u64, Result<LogAck, Failure>)> + Send>>;
 
 /// Why an attempt did not succeed.
-enum Failure {
+pub(crate) enum Failure {
     /// No attempt can: the server takes no message of this size.
     TooLarge,
     /// The next one may.
@@ -158,7 +152,7 @@ enum Failure {
 }
 
 struct Lanes {
-    jetstream: jetstream::Context,
+    log: Arc<dyn Log>,
     gate: Gate,
     counters: Arc<Counters>,
     /// Not sent yet, in order.
@@ -223,18 +217,18 @@ impl Lanes {
             return;
         };
         job.attempts += 1;
-        let message = PublishMessage::build()
-            .message_id(&job.message.id)
-            .payload(job.message.payload.clone());
-        let subject = job.message.subject.clone();
-        let (jetstream, mut gate) = (self.jetstream.clone(), self.gate.clone());
+        let message = &job.message;
+        let publish = self
+            .log
+            .publish(&message.subject, &message.id, message.payload.clone());
+        let mut gate = self.gate.clone();
         self.attempts.push(Box::pin(async move {
             if !after.is_zero() {
                 sleep(after).await;
             }
             let attempt = async {
                 gate.opened().await;
-                publish(&jetstream, subject, message).await
+                publish.await
             };
             let outcome = timeout(ATTEMPT, attempt).await;
             let outcome = outcome.unwrap_or_else(|_| Err(Failure::Again("timed out".to_owned())));
@@ -242,16 +236,16 @@ impl Lanes {
         }));
     }
 
-    fn on_outcome(&mut self, lane: u64, outcome: Result<PublishAck, Failure>) {
+    fn on_outcome(&mut self, lane: u64, outcome: Result<LogAck, Failure>) {
         let Some(job) = self.sent.get(&lane) else {
             return;
         };
         let fate = match outcome {
             // An earlier attempt of this very message may be what the log has already.
             Ok(ack) => Ok(Stored {
-                position: ack.sequence,
-                is_duplicate: ack.duplicate && job.attempts == 1,
-                was_there: ack.duplicate,
+                position: ack.position,
+                is_duplicate: ack.is_duplicate && job.attempts == 1,
+                was_there: ack.is_duplicate,
             }),
             Err(Failure::TooLarge) => Err(AppendError::TooLarge),
             Err(Failure::Again(cause)) if Instant::now() < job.deadline => {
@@ -306,22 +300,6 @@ impl Drop for Lanes {
             (job.done)(Err(AppendError::Closed));
         }
     }
-}
-
-async fn publish(
-    jetstream: &jetstream::Context,
-    subject: String,
-    message: PublishMessage,
-) -> Result<PublishAck, Failure> {
-    let sent = jetstream.send_publish(subject, message).await;
-    let acknowledged = match sent {
-        Ok(acknowledgement) => acknowledgement.await,
-        Err(error) => Err(error),
-    };
-    acknowledged.map_err(|error| match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => Failure::TooLarge,
-        _ => Failure::Again(error.to_string()),
-    })
 }
 
 fn back_off(attempts: u32) -> Duration {

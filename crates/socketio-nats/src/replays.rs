@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::DeliverPolicy;
 use chatcluster_socketio::NotRecovered;
 use chatcluster_socketio::log::{Entry, Record};
 use futures_util::StreamExt as _;
@@ -12,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::codec;
-use crate::follower::{Source, age_of};
+use crate::follower::Source;
 use crate::pipeline::Logged;
 use crate::read_model::ReadModel;
 
@@ -24,8 +23,6 @@ const WAITING: usize = 16_384;
 const MAX_BYTES: usize = 64 << 20;
 /// How long one reading may take.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Messages asked for at a time.
-const PULL: usize = 1000;
 
 type Outcome = Result<Vec<Arc<Entry>>, NotRecovered>;
 
@@ -138,22 +135,16 @@ impl Reader {
         if reached >= through {
             return Ok(read);
         }
-        let after = DeliverPolicy::ByStartSequence {
-            start_sequence: reached + 1,
-        };
-        let consumer = self.source.make_consumer(self.source.consumer(after)).await;
-        let consumer = consumer.map_err(|_| NotRecovered::TimedOut)?;
-        let messages = consumer.stream().max_messages_per_batch(PULL).messages();
-        let mut messages = messages.await.map_err(|_| NotRecovered::TimedOut)?;
+        let messages = self.source.ports.log.read(reached + 1).await;
+        let mut messages = messages.map_err(|_| NotRecovered::TimedOut)?;
         let mut bytes = 0;
         while reached < through {
             let message = messages.next().await.and_then(Result::ok);
             let message = message.ok_or(NotRecovered::TimedOut)?;
-            let info = message.info().map_err(|_| NotRecovered::TimedOut)?;
-            if info.stream_sequence != reached + 1 {
+            if message.position != reached + 1 {
                 return Err(NotRecovered::Gap);
             }
-            reached = info.stream_sequence;
+            reached = message.position;
             bytes += message.payload.len();
             if bytes > MAX_BYTES {
                 return Err(NotRecovered::TooMuch);
@@ -168,7 +159,7 @@ impl Reader {
             if self.is_copy(token, reached, logged.record.as_ref()).await {
                 continue;
             }
-            let entry = Arc::new(Entry::aged(reached, logged.envelope, age_of(&info)));
+            let entry = Arc::new(Entry::aged(reached, logged.envelope, message.age));
             if let Some(entries) = read.get_mut(token) {
                 entries.push(entry);
             }

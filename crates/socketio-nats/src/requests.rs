@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subscriber;
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Answer, Answers, Request};
 use futures_util::StreamExt as _;
@@ -16,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::codec;
 use crate::ephemeral::{Link, Outgoing};
+use crate::ports::Letters;
 use crate::queue::{Queue, Weight};
 
 /// So many requests of one namespace wait for answers at once. What comes beyond is not asked: all are missing.
@@ -136,7 +136,7 @@ impl Asks {
 }
 
 /// Takes answers until the subscription ends. What is done with one is short: the subscription never fills.
-pub(crate) async fn collect(link: Arc<Link>, mut replies: Subscriber) {
+pub(crate) async fn collect(link: Arc<Link>, mut replies: Letters) {
     while let Some(message) = replies.next().await {
         if message.payload.is_empty() {
             link.confirm();

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use tokio::time::timeout;
 
+use crate::cells::{Answer, Cells, Change, Write};
 use crate::codec;
 
 const KEY: &str = "peer_secret";
@@ -45,38 +45,41 @@ pub enum SecretError {
 }
 
 /// The secret in the bucket; one of two nodes that make it at the same time reads the other's.
-pub(crate) async fn ensure(store: &Store) -> Result<PeerSecret, SecretError> {
-    if let Some(secret) = read(store).await? {
+pub(crate) async fn ensure(cells: &dyn Cells) -> Result<PeerSecret, SecretError> {
+    let (revision, found) = read(cells).await?;
+    if let Some(secret) = found {
         return Ok(secret);
     }
     let secret = PeerSecret(rand::random());
     let value = codec::encode(&secret.0).map_err(|source| SecretError::Refused(source.into()))?;
-    let made = timeout(DEADLINE, store.create(KEY, value)).await;
+    let change = Change::Put { value, ttl: None };
+    let write = Write::new(KEY.to_owned(), revision, change);
+    let made = timeout(DEADLINE, cells.write(&write)).await;
     match made.map_err(|_| SecretError::NoAnswer)? {
-        Ok(_) => Ok(secret),
-        Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
-            read(store).await?.ok_or(SecretError::Unusable)
-        }
+        Ok(Answer::Stored(_)) => Ok(secret),
+        Ok(Answer::Refused { .. }) => read(cells).await?.1.ok_or(SecretError::Unusable),
         Err(error) => Err(SecretError::Refused(error.into())),
     }
 }
 
-async fn read(store: &Store) -> Result<Option<PeerSecret>, SecretError> {
-    let value = timeout(DEADLINE, store.get(KEY)).await;
-    let value = value.map_err(|_| SecretError::NoAnswer)?;
-    let value = value.map_err(|source| SecretError::Refused(source.into()))?;
-    value
-        .map(|value| codec::decode(&value).map(PeerSecret))
+/// The key's revision, and the secret if it holds one.
+async fn read(cells: &dyn Cells) -> Result<(u64, Option<PeerSecret>), SecretError> {
+    let found = timeout(DEADLINE, cells.read(KEY)).await;
+    let found = found.map_err(|_| SecretError::NoAnswer)?;
+    let found = found.map_err(|source| SecretError::Refused(source.into()))?;
+    let revision = found.as_ref().map_or(0, |found| found.revision);
+    let secret = found
+        .filter(|found| !found.is_mark)
+        .map(|found| codec::decode(&found.value).map(PeerSecret))
         .transpose()
-        .map_err(|_| SecretError::Unusable)
+        .map_err(|_| SecretError::Unusable)?;
+    Ok((revision, secret))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::epoch::Epoch;
-    use crate::testing::{connect, names};
-    use async_nats::jetstream::{self, stream::StorageType};
+    use crate::testing::{connect, ports};
     use chatcluster_harness::NatsServer;
     use chatcluster_harness::nats::Options;
     use futures_util::future::join_all;
@@ -84,14 +87,13 @@ mod tests {
     #[tokio::test]
     async fn nodes_that_start_at_the_same_time_share_one_secret() {
         let server = NatsServer::start(Options::default()).await;
-        let jetstream = jetstream::new(connect(server.address()).await);
-        let opened = Epoch::open(&jetstream, &names(), 1, StorageType::Memory).await;
-        let epoch = opened.unwrap();
-        let made = join_all((0..8).map(|_| ensure(epoch.store()))).await;
+        let meta = ports(&connect(server.address()).await).meta;
+        meta.ensure().await.unwrap();
+        let made = join_all((0..8).map(|_| ensure(&*meta))).await;
         let made: Vec<_> = made.into_iter().map(|made| made.unwrap().0).collect();
         assert!(made.iter().all(|secret| *secret == made[0]));
         assert_ne!(made[0], [0; 32]);
-        let later = ensure(epoch.store()).await.unwrap();
+        let later = ensure(&*meta).await.unwrap();
         assert_eq!(later.0, made[0]);
         assert_eq!(format!("{later:?}"), "PeerSecret");
     }

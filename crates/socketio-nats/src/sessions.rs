@@ -11,8 +11,6 @@
 //! is written over; it never leads to a wrong write.
 
 mod bucket;
-mod cell;
-mod pages;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -26,14 +24,14 @@ use chatcluster_socketio::session::{Record, Revision, Sessions, StoreError};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::cells::{self, Answer, Cells, Change, Found, Write, WriteId};
 use crate::codec;
 use crate::counters::Counters;
-use crate::names::{Names, session_key};
+use crate::names::session_key;
 
 pub use bucket::BucketError;
 pub(crate) use bucket::ensure_bucket;
 
-use cell::{Answer, Cells, Change, Found, Write, WriteId};
 use unsettled::Unsettled;
 
 /// How long one call may take, retries included.
@@ -47,16 +45,16 @@ const MARK: Duration = Duration::from_secs(3);
 
 /// The sessions of a cluster.
 pub(crate) struct KvSessions {
-    cells: Cells,
+    cells: Arc<dyn Cells>,
     unsettled: Unsettled,
     counters: Arc<Counters>,
 }
 
 impl KvSessions {
-    /// Sessions in the bucket of this cluster, which [`ensure_bucket`] has seen.
-    pub(crate) fn new(client: async_nats::Client, names: &Names, counters: Arc<Counters>) -> Self {
+    /// Sessions in a bucket that is there.
+    pub(crate) fn new(cells: Arc<dyn Cells>, counters: Arc<Counters>) -> Self {
         Self {
-            cells: Cells::new(client, &names.sessions()),
+            cells,
             unsettled: Unsettled::default(),
             counters,
         }
@@ -105,7 +103,7 @@ impl KvSessions {
                         return Ok(revision);
                     }
                     Verdict::Over(revision) => write.expected = revision,
-                    Verdict::Unclear => self.pause(deadline, &cell::Error::Lag).await?,
+                    Verdict::Unclear => self.pause(deadline, &cells::Error::Lag).await?,
                     Verdict::Refused(reason) => return Err(self.refused(reason)),
                 },
                 Err(error) => self.pause(deadline, &error).await?,
@@ -117,17 +115,17 @@ impl KvSessions {
     async fn attempt<T>(
         &self,
         deadline: Instant,
-        act: impl Future<Output = Result<T, cell::Error>>,
-    ) -> Result<Result<T, cell::Error>, StoreError> {
+        act: impl Future<Output = Result<T, cells::Error>>,
+    ) -> Result<Result<T, cells::Error>, StoreError> {
         match timeout_at(deadline, timeout(TRY, act)).await {
             Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(_)) => Ok(Err(cell::Error::NoAnswer)),
-            Err(_) => Err(self.unreachable(&cell::Error::NoAnswer)),
+            Ok(Err(_)) => Ok(Err(cells::Error::NoAnswer)),
+            Err(_) => Err(self.unreachable(&cells::Error::NoAnswer)),
         }
     }
 
     /// Waits before the next try, if there is time for one.
-    async fn pause(&self, deadline: Instant, error: &cell::Error) -> Result<(), StoreError> {
+    async fn pause(&self, deadline: Instant, error: &cells::Error) -> Result<(), StoreError> {
         tracing::debug!(%error, "a session's broker is asked again");
         if Instant::now() + PAUSE >= deadline {
             return Err(self.unreachable(error));
@@ -136,7 +134,7 @@ impl KvSessions {
         Ok(())
     }
 
-    fn unreachable(&self, error: &cell::Error) -> StoreError {
+    fn unreachable(&self, error: &cells::Error) -> StoreError {
         self.counters.session_timeouts.increment();
         tracing::debug!(%error, "a session's broker is given up");
         StoreError::Unreachable

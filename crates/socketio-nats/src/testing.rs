@@ -7,11 +7,13 @@ use async_nats::{Client, ConnectOptions};
 use chatcluster_harness::within;
 use chatcluster_socketio::session::{Record, Sessions as _};
 use chatcluster_socketio::{NodeId, SessionKey, Sid};
+use tokio::sync::watch;
 
-use crate::NatsCluster;
 use crate::counters::Counters;
 use crate::names::Names;
 use crate::peers::Peers;
+use crate::ports::Ports;
+use crate::{NatsCluster, Options, StorageType, nats};
 
 /// Connects, and again soon when the connection ends.
 pub(crate) async fn connect(address: std::net::SocketAddr) -> Client {
@@ -24,9 +26,24 @@ pub(crate) fn names() -> Names {
     Names::new("test").unwrap()
 }
 
+/// What a node has of a connection.
+pub(crate) fn ports(client: &Client) -> Ports {
+    let options = Options {
+        storage: StorageType::Memory,
+        ..Options::new("", "test")
+    };
+    let (_, connections) = watch::channel(1);
+    nats::ports(client, connections, &names(), &Arc::new(options))
+}
+
 pub(crate) async fn join(client: &Client, name: &str) -> (Arc<Peers>, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
-    let joined = Peers::join(client.clone(), names(), NodeId::new(name), counters.clone());
+    let joined = Peers::join(
+        ports(client).wire,
+        names(),
+        NodeId::new(name),
+        counters.clone(),
+    );
     (within("a node joins", joined).await.unwrap(), counters)
 }
 

@@ -2,7 +2,8 @@ use std::slice::from_ref;
 
 use super::*;
 use crate::answers::MAX_ANSWERING;
-use crate::testing::{connect, join, names};
+use crate::testing::{connect, join, names, ports};
+use async_nats::Client;
 use chatcluster_harness::nats::Options;
 use chatcluster_harness::{DEADLINE, NatsServer, Proxy, until, within};
 use chatcluster_socketio::adapter::{Answer, RemoteSocket, Selection};
@@ -84,7 +85,7 @@ impl Node {
         let client = connect(address).await;
         let (peers, counters) = join(&client, name).await;
         let broker = Broker {
-            client: client.clone(),
+            wire: ports(&client).wire,
             names: names(),
             peers: peers.clone(),
             counters: counters.clone(),
@@ -185,7 +186,7 @@ async fn a_namespace_asks_before_its_subscriptions_are_confirmed() {
     let (peers, counters) = join(&client, "a").await;
     until("a knows b", || peers.count() == 2).await;
     let broker = Broker {
-        client,
+        wire: ports(&client).wire,
         names: names(),
         peers,
         counters,

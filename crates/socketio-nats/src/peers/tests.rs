@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{connect, join, names};
+use crate::testing::{connect, join, names, ports};
 use async_nats::ConnectOptions;
 use bytes::Bytes;
 use chatcluster_harness::nats::Options;
@@ -145,7 +145,12 @@ async fn a_node_that_does_not_hear_itself_cannot_join() {
     let options = ConnectOptions::new().no_echo();
     let client = within("a connection", options.connect(server.url()));
     let counters = Arc::new(Counters::default());
-    let joined = Peers::join(client.await.unwrap(), names(), NodeId::new("a"), counters);
+    let joined = Peers::join(
+        ports(&client.await.unwrap()).wire,
+        names(),
+        NodeId::new("a"),
+        counters,
+    );
     let joined = within("the end of the try", joined).await;
     assert!(matches!(joined, Err(JoinError::Unheard)));
 }

@@ -7,9 +7,8 @@ use chatcluster_socketio::session::{Record, StoreError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::timeout;
 
-use super::cell::{self, Write};
-use super::pages::{Page, Stored};
 use super::{KvSessions, codec, put};
+use crate::cells::{self, Page, Stored, Write};
 
 /// Writes in flight: the living sessions share the broker.
 const WRITES: usize = 32;
@@ -28,7 +27,7 @@ pub(crate) enum SweepError {
         swept: usize,
         /// What went wrong.
         #[source]
-        source: cell::Error,
+        source: cells::Error,
     },
     /// A session could not be written.
     #[error("give a session its window, as {swept} before it were")]
@@ -83,9 +82,9 @@ impl KvSessions {
         }
     }
 
-    async fn page(&self, from: u64) -> Result<Page, cell::Error> {
+    async fn page(&self, from: u64) -> Result<Page, cells::Error> {
         let page = timeout(PAGE_DEADLINE, self.cells.page(from)).await;
-        page.unwrap_or(Err(cell::Error::NoAnswer))
+        page.unwrap_or(Err(cells::Error::NoAnswer))
     }
 
     async fn sweep_page(

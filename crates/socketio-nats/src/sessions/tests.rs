@@ -3,13 +3,16 @@
 use async_nats::Client;
 use async_nats::jetstream::{self, kv, stream::StorageType};
 use bytes::Bytes;
-use chatcluster_harness::nats::Options;
+use chatcluster_harness::nats::Options as ServerOptions;
 use chatcluster_harness::{NatsServer, within};
 use chatcluster_socketio::NodeId;
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use super::*;
+use crate::names::Names;
 use crate::testing::session_of as of_node;
+use crate::{Options, nats};
 
 /// The shortest that the broker knows.
 const SHORT: Duration = Duration::from_secs(1);
@@ -25,7 +28,7 @@ struct Broker {
 
 impl Broker {
     async fn start() -> Self {
-        let server = NatsServer::start(Options::default()).await;
+        let server = NatsServer::start(ServerOptions::default()).await;
         let connecting = async_nats::ConnectOptions::new().connect(server.url());
         Self {
             client: within("a connection to NATS", connecting).await.unwrap(),
@@ -55,7 +58,10 @@ impl Broker {
 
     /// The sessions as one node sees them.
     fn sessions(&self) -> KvSessions {
-        KvSessions::new(self.client.clone(), &self.names, Arc::default())
+        let options = Arc::new(Options::new("", "test.chat"));
+        let (_, connections) = watch::channel(1);
+        let ports = nats::ports(&self.client, connections, &self.names, &options);
+        KvSessions::new(ports.sessions, Arc::default())
     }
 
     /// Resolves when the server answers again, and has done what it was sent before.

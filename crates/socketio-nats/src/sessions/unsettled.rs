@@ -14,7 +14,7 @@ use chatcluster_socketio::SessionKey;
 use chatcluster_socketio::session::Revision;
 use parking_lot::Mutex;
 
-use super::cell::WriteId;
+use crate::cells::WriteId;
 
 /// Sessions with an update under way or unsettled. Beyond it an update is not remembered: its session may end early.
 const MAX_SESSIONS: usize = 100_000;

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use chatcluster_socketio::session::Revision;
 use futures_util::StreamExt as _;
 
-use super::cell::{Cells, Error, Found};
+use crate::cells::{Error, Page, Stored};
+
+use super::cells::{Bucket, found};
 
 /// Entries of one page.
 const PAGE: usize = 256;
@@ -15,24 +17,9 @@ const PENDING: &str = "Nats-Num-Pending";
 /// The status at the end of a page.
 const END: u16 = 204;
 
-/// Entries in the order of their revisions.
-pub(super) struct Page {
-    pub(super) entries: Vec<Stored>,
-    /// The last revision; 0 if there is none.
-    pub(super) last: Revision,
-    /// Entries after this page.
-    pub(super) pending: usize,
-}
-
-/// An entry and its key.
-pub(super) struct Stored {
-    pub(super) key: String,
-    pub(super) found: Found,
-}
-
-impl Cells {
+impl Bucket {
     /// The page that begins at a revision. The caller limits the time.
-    pub(super) async fn page(&self, from: Revision) -> Result<Page, Error> {
+    pub(super) async fn read_page(&self, from: Revision) -> Result<Page, Error> {
         let client = self.client();
         let inbox = client.new_inbox();
         let mut answers = client
@@ -67,7 +54,7 @@ impl Cells {
         let headers = answer.headers.as_ref().ok_or(Error::Strange)?;
         let subject = headers.get(NATS_SUBJECT).ok_or(Error::Strange)?;
         let key = self.key(subject.as_str()).ok_or(Error::Strange)?.to_owned();
-        let found = Found::of(answer)?;
+        let found = found(answer)?;
         page.last = found.revision;
         page.entries.push(Stored { key, found });
         Ok(())

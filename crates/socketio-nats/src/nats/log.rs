@@ -1,0 +1,165 @@
+//! The log: a stream of JetStream.
+//!
+//! It is read by a plain pull consumer, not the client's ordered one: that one forgets where it began on a quiet stream, and
+//! jumps over what was purged without a word.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::{Context, Message};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::timeout;
+
+use crate::follower::Trouble;
+use crate::names::Names;
+use crate::options::Options;
+use crate::ports::{Log, LogAck, LogMessage, LogMessages, LogState};
+use crate::publisher::Failure;
+use crate::stream::{self, StreamError};
+
+use super::CALL;
+
+/// Messages asked for at a time.
+const PULL: usize = 1000;
+/// How long a consumer stays that nobody reads from.
+const IDLE: Duration = Duration::from_secs(30);
+/// How often the server says that it is still there, while it has nothing else to say.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+pub(super) struct Stream {
+    jetstream: Context,
+    names: Names,
+    options: Arc<Options>,
+}
+
+impl Stream {
+    pub(super) fn new(jetstream: Context, names: Names, options: Arc<Options>) -> Self {
+        Self {
+            jetstream,
+            names,
+            options,
+        }
+    }
+
+    async fn consumer(&self, from: DeliverPolicy) -> Result<Consumer<pull::Config>, Trouble> {
+        let config = pull::Config {
+            deliver_policy: from,
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: IDLE,
+            ..pull::Config::default()
+        };
+        let made = self
+            .jetstream
+            .create_consumer_on_stream(config, self.names.stream());
+        let made = timeout(CALL, made).await.map_err(|_| Trouble::NoAnswer)?;
+        made.map_err(|source| Trouble::Consumer(source.into()))
+    }
+}
+
+impl Log for Stream {
+    fn state(&self) -> BoxFuture<'_, Result<Option<LogState>, StreamError>> {
+        Box::pin(async move {
+            let info = stream::info(&self.jetstream, &self.names).await?;
+            Ok(info.as_ref().map(state_of))
+        })
+    }
+
+    fn ensure(&self) -> BoxFuture<'_, Result<LogState, StreamError>> {
+        Box::pin(async move {
+            let info = stream::ensure(&self.jetstream, &self.names, &self.options).await?;
+            Ok(state_of(&info))
+        })
+    }
+
+    fn count_since(&self, age: Duration) -> BoxFuture<'_, Result<u64, Trouble>> {
+        Box::pin(async move {
+            let start_time = async_nats::datetime::now() - age;
+            let from = DeliverPolicy::ByStartTime { start_time };
+            let consumer = self.consumer(from).await?;
+            Ok(consumer.cached_info().num_pending)
+        })
+    }
+
+    fn read(&self, from: u64) -> BoxFuture<'_, Result<LogMessages, Trouble>> {
+        Box::pin(async move {
+            let from = DeliverPolicy::ByStartSequence {
+                start_sequence: from.max(1),
+            };
+            let consumer = self.consumer(from).await?;
+            let messages = consumer
+                .stream()
+                .max_messages_per_batch(PULL)
+                .heartbeat(HEARTBEAT)
+                .expires(IDLE)
+                .messages();
+            let opened = timeout(CALL, messages).await;
+            let opened = opened.map_err(|_| Trouble::NoAnswer)?;
+            let messages = opened.map_err(|source| Trouble::Read(source.into()))?;
+            let messages = messages.map(|message| read(message?));
+            Ok(messages.boxed())
+        })
+    }
+
+    fn publish(
+        &self,
+        subject: &str,
+        id: &str,
+        payload: Bytes,
+    ) -> BoxFuture<'static, Result<LogAck, Failure>> {
+        let message = PublishMessage::build().message_id(id).payload(payload);
+        let (jetstream, subject) = (self.jetstream.clone(), subject.to_owned());
+        Box::pin(async move {
+            let sent = jetstream.send_publish(subject, message).await;
+            let acknowledged = match sent {
+                Ok(acknowledgement) => acknowledgement.await,
+                Err(error) => Err(error),
+            };
+            match acknowledged {
+                Ok(ack) => Ok(LogAck {
+                    position: ack.sequence,
+                    is_duplicate: ack.duplicate,
+                }),
+                Err(error) => Err(match error.kind() {
+                    PublishErrorKind::MaxPayloadExceeded => Failure::TooLarge,
+                    _ => Failure::Again(error.to_string()),
+                }),
+            }
+        })
+    }
+}
+
+fn state_of(info: &Info) -> LogState {
+    LogState {
+        created: nanoseconds(info.created),
+        first: info.state.first_sequence,
+        last: info.state.last_sequence,
+    }
+}
+
+fn read(message: Message) -> Result<LogMessage, Box<dyn std::error::Error + Send + Sync>> {
+    let info = message.info()?;
+    let (position, published) = (info.stream_sequence, info.published);
+    let age = async_nats::datetime::now() - published;
+    let message = message.message;
+    Ok(LogMessage {
+        position,
+        published: nanoseconds(published),
+        age: Duration::try_from(age).unwrap_or_default(),
+        subject: message.subject,
+        payload: message.payload,
+    })
+}
+
+/// Nanoseconds since 1970.
+fn nanoseconds(time: async_nats::datetime::DateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}
