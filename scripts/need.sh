@@ -74,9 +74,16 @@ need_taskset() {
   return 1
 }
 
+need_redis() {
+  command -v redis-server >/dev/null && return
+  apt_install redis-server && return
+  say "Redis is missing: install Debian's package 'redis-server' (the comparison starts its own; no service is needed)"
+  return 1
+}
+
 for thing in "$@"; do
   case "$thing" in
-    rust | node | go | browser | python | taskset) "need_$thing" ;;
-    *) say "need.sh knows rust, node, go, browser, python, taskset; not '$thing'"; exit 2 ;;
+    rust | node | go | browser | python | taskset | redis) "need_$thing" ;;
+    *) say "need.sh knows rust, node, go, browser, python, taskset, redis; not '$thing'"; exit 2 ;;
   esac
 done

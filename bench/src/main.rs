@@ -30,7 +30,9 @@ use tokio::task::LocalSet;
 use process::{Cores, Recipe};
 
 /// Parts of the comparison with several servers, as `ROWS` names them.
-const CLUSTER_ROWS: [&str; 5] = ["rooms", "storm", "replicas", "growth", "sessions"];
+const CLUSTER_ROWS: [&str; 6] = [
+    "rooms", "foreign", "storm", "replicas", "growth", "sessions",
+];
 
 /// What is run: `ROWS` lists names with commas between them; `nats` is everything with several servers, nothing is all.
 struct Rows {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::growth::{self, Load, Point};
-use super::rooms::{self, Round, Sizes, Trips};
+use super::rooms::{self, Foreign, Round, Sizes, Trips};
 use super::sessions::{self, Sessions};
 use super::storm::{self, Cause, Storm};
 use super::{Link, summary};
@@ -15,6 +15,11 @@ use crate::sample::Effort;
 
 const LOGGED: Link = Link::Logged { replicas: 1 };
 const THREE: Link = Link::Logged { replicas: 3 };
+
+/// What a server without members is measured with.
+const FOREIGN_ROOMS: usize = 1000;
+/// A log that is read one message at a time, and a busy one.
+pub(super) const FOREIGN_WINDOWS: [usize; 2] = [16, 256];
 
 /// The sizes of a run.
 pub(crate) struct Plan {
@@ -33,8 +38,8 @@ pub(crate) struct Figures {
     pub(crate) ephemeral: Vec<Round>,
     pub(crate) redis: Vec<Round>,
     pub(crate) streams: Vec<Round>,
-    /// CPU for each foreign message, in microseconds.
-    pub(crate) bystander: Vec<f64>,
+    /// Of each round, with few in flight and with many.
+    pub(crate) foreign: Vec<Vec<Foreign>>,
     pub(crate) storms: Vec<Storm>,
     pub(crate) streams_storms: Vec<Storm>,
     pub(crate) kills: Vec<(&'static str, Storm)>,
@@ -93,6 +98,7 @@ pub(crate) async fn figures(plan: &Plan, rows: &[&str], began: Instant) -> Resul
     for row in rows {
         match *row {
             "rooms" => all_rooms(&mut figures, plan, began).await,
+            "foreign" => foreign(&mut figures, plan, began).await,
             "storm" => all_storms(&mut figures, plan, began).await,
             "replicas" => replicas(&mut figures, plan, began).await,
             "growth" => growth(&mut figures, plan, began).await,
@@ -126,12 +132,19 @@ async fn all_rooms(figures: &mut Figures, plan: &Plan, began: Instant) -> Result
             );
             rounds.push(measured);
         }
-        let cost = step("a server without members", rooms::bystander(plan.rooms)).await?;
+    }
+    Ok(())
+}
+
+async fn foreign(figures: &mut Figures, plan: &Plan, began: Instant) -> Result<()> {
+    for round in 1..=plan.rounds {
+        let costs = rooms::foreign(FOREIGN_ROOMS, &FOREIGN_WINDOWS, plan.rooms.effort);
+        let costs = step("a server without members", costs).await?;
         progress(
             began,
-            &format!("round {round}: {cost:.2} us per foreign message"),
+            &format!("round {round}: {}", summary::foreign_line(&costs)),
         );
-        figures.bystander.push(cost);
+        figures.foreign.push(costs);
     }
     Ok(())
 }

@@ -1,18 +1,13 @@
 //! Growth: more servers, more rooms, a higher rate, until something gives; and what it was. All cores are free for all.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Cluster, Link, rooms};
-use crate::client::Client;
-use crate::load;
 use crate::process::{Cores, Cpu, Uses};
-use crate::room::{House, Rooms, Seat};
 use crate::sample::{Effort, Share, shares};
 
 /// A part that used so much of a core had no more to give.
 const FULL: f64 = 0.9;
-/// The members of many rooms are in several each.
-const MOST_CLIENTS: usize = 2000;
 
 /// A load and how it is spread.
 #[derive(Clone, Copy)]
@@ -75,7 +70,7 @@ impl Uses for Own {
 pub(crate) async fn point(load: Load, effort: Effort) -> Result<Point> {
     let cluster = Cluster::start(Link::Logged { replicas: 1 }, load.servers, Cores::All).await?;
     let mut rooms = if load.members_each == 1 {
-        few_clients(&cluster, load.rooms).await?
+        rooms::few(&cluster.servers, load.rooms).await?
     } else {
         rooms::spread(&cluster.servers, load.rooms, load.members_each).await?
     };
@@ -100,24 +95,4 @@ pub(crate) async fn point(load: Load, effort: Effort) -> Result<Point> {
         brokers: cores(&brokers),
         client: cores(&client),
     })
-}
-
-/// Rooms of one member each, who is on the second server.
-async fn few_clients(cluster: &Cluster, count: usize) -> Result<Rooms> {
-    let clients = count.min(MOST_CLIENTS);
-    let (first, second) = (
-        &cluster.servers[0],
-        cluster.servers.get(1).context("two servers are needed")?,
-    );
-    let members = load::connect(second.address, clients).await?;
-    let seats = members.into_iter().enumerate().map(|(index, client)| Seat {
-        client,
-        rooms: (index..count).step_by(clients).collect(),
-    });
-    let house = House {
-        rooms: count,
-        members_each: 1,
-    };
-    let publisher = Client::connect(first.address, load::source(rooms::PUBLISHER)).await?;
-    Rooms::join(house, seats.collect(), publisher).await
 }

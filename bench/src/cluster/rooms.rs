@@ -1,7 +1,7 @@
 //! Rooms whose members are spread over the servers of a cluster: what a publish costs, and how long it takes to the other
 //! server.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Cluster, Link};
 use crate::client::Client;
@@ -12,6 +12,9 @@ use crate::sample::{Effort, Share, shares};
 
 /// Publishers come from an address of their own.
 pub(super) const PUBLISHER: usize = 100_000;
+
+/// The members of very many rooms are in several each.
+const MOST_CLIENTS: usize = 2000;
 
 /// The publishes of a latency sample and of the warm-up before it.
 #[derive(Clone, Copy)]
@@ -82,27 +85,62 @@ pub(crate) async fn round(link: Link, sizes: Sizes) -> Result<Round> {
     })
 }
 
-/// CPU of a server that has no member, for each message of the others'; what it uses without any is taken off.
-pub(crate) async fn bystander(sizes: Sizes) -> Result<f64> {
-    let mut cluster = Cluster::start(Link::Logged { replicas: 1 }, 2, Cores::First).await?;
-    cluster.add_server().await?;
+/// What the messages of others cost a server that has no member of any room.
+pub(crate) struct Foreign {
+    pub(crate) us_per_message: f64,
+    pub(crate) messages_per_second: f64,
+}
+
+/// A third server beside two that have all publishers and members, at each of these windows.
+pub(crate) async fn foreign(
+    rooms: usize,
+    windows: &[usize],
+    effort: Effort,
+) -> Result<Vec<Foreign>> {
+    let mut cluster = Cluster::start(Link::Logged { replicas: 1 }, 3, Cores::First).await?;
     let bystander = cluster.servers.pop().context("there are three servers")?;
-    let mut rooms = spread(&cluster.servers, sizes.rooms, sizes.members_each).await?;
-    rooms.stay_awake();
-    let [_, _, foreign] = rooms
-        .publishing(sizes.window, async |done| {
-            shares(
-                [&cluster.servers, &cluster.brokers, &bystander],
-                sizes.effort,
-                done,
-            )
-            .await
-        })
-        .await?;
-    drop(rooms);
+    let mut house = few(&cluster.servers, rooms).await?;
+    house.stay_awake();
+    let mut costs = Vec::new();
+    for window in windows {
+        let [_, _, foreign] = house
+            .publishing(*window, async |done| {
+                shares(
+                    [&cluster.servers, &cluster.brokers, &bystander],
+                    effort,
+                    done,
+                )
+                .await
+            })
+            .await?;
+        costs.push(Foreign {
+            us_per_message: foreign.cost().total_us(),
+            messages_per_second: foreign.done as f64 / foreign.seconds,
+        });
+    }
+    drop(house);
     bystander.stop().await?;
     cluster.stop().await?;
-    Ok(foreign.cpu.total() * 1e6 / (foreign.done as f64 / sizes.members_each as f64))
+    Ok(costs)
+}
+
+/// Rooms of one member each, who is on the second server; the publisher is on the first one.
+pub(crate) async fn few(servers: &[Server], rooms: usize) -> Result<Rooms> {
+    let clients = rooms.min(MOST_CLIENTS);
+    let [first, second, ..] = servers else {
+        bail!("two servers are needed");
+    };
+    let members = load::connect(second.address, clients).await?;
+    let seats = members.into_iter().enumerate().map(|(index, client)| Seat {
+        client,
+        rooms: (index..rooms).step_by(clients).collect(),
+    });
+    let house = House {
+        rooms,
+        members_each: 1,
+    };
+    let publisher = Client::connect(first.address, load::source(PUBLISHER)).await?;
+    Rooms::join(house, seats.collect(), publisher).await
 }
 
 /// Rooms whose members are on each of the servers in turn; the publisher is on the first one.

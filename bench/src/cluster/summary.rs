@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::figures::{Figures, Plan};
+use super::figures::{FOREIGN_WINDOWS, Figures, Plan};
 use super::growth::Point;
-use super::rooms::Round;
+use super::rooms::{Foreign, Round};
 use super::sessions::Sessions;
 use super::storm::Storm;
 use crate::machine;
@@ -26,6 +26,17 @@ pub(crate) fn line(round: &Round) -> String {
         round.p50_us,
         round.p99_us
     )
+}
+
+/// What foreign messages cost, on one line.
+pub(crate) fn foreign_line(costs: &[Foreign]) -> String {
+    let each = costs.iter().map(|foreign| {
+        format!(
+            "{:.2} us per foreign message at {:.0}/s",
+            foreign.us_per_message, foreign.messages_per_second
+        )
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// A storm on one line.
@@ -240,19 +251,38 @@ fn split(figures: &Figures) -> String {
 }
 
 fn foreign(figures: &Figures) -> String {
-    let costs = &figures.bystander;
-    if costs.is_empty() {
+    if figures.foreign.is_empty() {
         return String::new();
     }
-    let middle = median(costs);
-    let (least, most) = (
-        costs.iter().copied().fold(f64::INFINITY, f64::min),
-        costs.iter().copied().fold(0.0, f64::max),
-    );
+    let heading = [
+        "in flight",
+        "messages/s",
+        "us per message",
+        "min-max",
+        "aim",
+        "must",
+        "verdict",
+    ];
+    let mut cells = vec![heading.map(String::from)];
+    for (index, window) in FOREIGN_WINDOWS.into_iter().enumerate() {
+        let costs = values(&figures.foreign, |round| round[index].us_per_message);
+        let rates = values(&figures.foreign, |round| round[index].messages_per_second);
+        let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = costs.iter().copied().fold(0.0, f64::max);
+        cells.push([
+            window.to_string(),
+            format!("{:.0}", median(&rates)),
+            format!("{:.2}", median(&costs)),
+            format!("{least:.2}-{most:.2}"),
+            FOREIGN.0.to_string(),
+            FOREIGN.1.to_string(),
+            verdict_of(median(&costs), Some(FOREIGN.0), Some(FOREIGN.1)).to_owned(),
+        ]);
+    }
     format!(
-        "\n## A server without members\n\nA third server that has no member of any room reads the log, too: **{middle:.2} us** of CPU \
-         per foreign message ({least:.2}-{most:.2}); must 3, aim 1: {}.\n",
-        verdict_of(middle, Some(FOREIGN.0), Some(FOREIGN.1))
+        "\n## A server without members\n\nA third server that has no member of any room reads the log, too. What each message costs it \
+         depends on how many come at once:\n\n{}",
+        aligned(&cells)
     )
 }
 
