@@ -158,6 +158,26 @@ test-fuzz:
 	@scripts/need.sh rust
 	@LOCKED='$(LOCKED)' $(STEP) "fuzz, $(FUZZ_SECONDS) s each" scripts/fuzz.sh $(FUZZ_SECONDS)
 
+##### Kubernetes
+
+CLUSTER := tests/cluster
+KUBERNETES := .tools/kubernetes
+CLUSTER_TOOLS := $(shell find $(CLUSTER)/tools -type f 2>/dev/null)
+CLUSTER_IMAGES := $(shell find $(CLUSTER)/images -type f 2>/dev/null)
+
+.PHONY: kubernetes
+kubernetes: $(KUBERNETES)/img/busybox.tar ## Builds the Kubernetes of the tests (once, eleven minutes); tests/cluster/cluster.sh boots it
+
+$(KUBERNETES)/bin/pause: $(CLUSTER_TOOLS)
+	@scripts/need.sh go
+	@$(STEP) "Kubernetes, from Go" $(CLUSTER)/tools/build.sh $(KUBERNETES)/bin
+	@touch $@
+
+# The last image that the script makes: it is there when all are.
+$(KUBERNETES)/img/busybox.tar: $(KUBERNETES)/bin/pause $(CLUSTER_IMAGES)
+	@scripts/need.sh nodes
+	@$(STEP) "images" $(CLUSTER)/images/build.sh $(KUBERNETES)/img $(KUBERNETES)/bin
+
 ##### Measure
 
 .PHONY: fixtures

@@ -81,9 +81,18 @@ need_redis() {
   return 1
 }
 
+# What makes a node of a process tree: only Linux with cgroup v1 can be one.
+need_nodes() {
+  local packages=(containerd runc containernetworking-plugins nftables iproute2 conntrack socat buildah busybox-static openssl)
+  command -v containerd runc nft ip conntrack buildah openssl >/dev/null && [ -x /usr/lib/cni/bridge ] && [ -x /bin/busybox ] && return
+  apt_install "${packages[@]}" && return
+  say "a Kubernetes without Docker needs Debian's packages ${packages[*]}"
+  return 1
+}
+
 for thing in "$@"; do
   case "$thing" in
-    rust | node | go | browser | python | taskset | redis) "need_$thing" ;;
-    *) say "need.sh knows rust, node, go, browser, python, taskset, redis; not '$thing'"; exit 2 ;;
+    rust | node | go | browser | python | taskset | redis | nodes) "need_$thing" ;;
+    *) say "need.sh knows rust, node, go, browser, python, taskset, redis, nodes; not '$thing'"; exit 2 ;;
   esac
 done

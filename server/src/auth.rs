@@ -28,6 +28,8 @@ pub struct Identity {
     pub subject: Option<String>,
     /// The name shown to others.
     pub name: String,
+    /// The name was made up, because the client said none: a session that is recovered keeps the one that it has.
+    pub is_guest: bool,
     /// When the token ends, clock skew included.
     pub expires: Option<SystemTime>,
 }
@@ -85,6 +87,7 @@ impl fmt::Debug for Authenticator {
 }
 
 fn anonymous(name: Option<&Value>) -> Result<Identity, Refusal> {
+    let is_guest = name.is_none();
     let name = match name {
         None => guest(),
         Some(Value::String(name)) if is_name(name) => name.clone(),
@@ -93,6 +96,7 @@ fn anonymous(name: Option<&Value>) -> Result<Identity, Refusal> {
     Ok(Identity {
         subject: None,
         name,
+        is_guest,
         expires: None,
     })
 }
@@ -135,6 +139,7 @@ mod tests {
         ] {
             let claim = claim(&payload).unwrap();
             assert_eq!(claim.identity.subject, None);
+            assert!(claim.identity.is_guest);
             assert_eq!((claim.server_offset, claim.is_retryable), (0, false));
             let suffix = claim.identity.name.strip_prefix("guest-").unwrap();
             assert_eq!(suffix.chars().count(), 4, "{suffix}");
@@ -143,7 +148,8 @@ mod tests {
 
     #[test]
     fn a_chosen_name_is_kept_or_refused() {
-        assert_eq!(claim(&json!({"name": "Zoë"})).unwrap().identity.name, "Zoë");
+        let named = claim(&json!({"name": "Zoë"})).unwrap().identity;
+        assert_eq!((named.name.as_str(), named.is_guest), ("Zoë", false));
         for name in [json!(""), json!("a\tb"), json!("x".repeat(65)), json!(7)] {
             let refusal = claim(&json!({ "name": name })).unwrap_err();
             assert_eq!(refusal, Refusal::of(Code::Name, "name"), "{name}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions};
 use chatcluster_harness::within;
-use chatcluster_socketio::session::{Record, Sessions as _};
+use chatcluster_socketio::session::{Quiet, Record, Sessions as _};
 use chatcluster_socketio::{NodeId, SessionKey, Sid};
 use tokio::sync::watch;
 
@@ -63,6 +63,7 @@ pub(crate) fn session_of(node: &str) -> Record {
         is_untouched: false,
         data: r#"{"name":"x"}"#.into(),
         overflowed_at: None,
+        quiet: Quiet::default(),
     }
 }
 

@@ -172,8 +172,7 @@ impl Namespace {
         };
         match found {
             Found::Old(recovered) => {
-                self.continue_session(client, session, credentials, recovered)
-                    .await;
+                self.continue_session(client, session, credentials, recovered);
             }
             Found::New(new, claim) => {
                 let link = Link::new(session, client);
@@ -185,7 +184,7 @@ impl Namespace {
     }
 
     async fn find_session(
-        &self,
+        self: &Arc<Self>,
         session: &Session,
         credentials: &Credentials,
         wanted: &Wanted,
@@ -219,7 +218,7 @@ impl Namespace {
 
     /// The session that a client had; `None` if it cannot have it any more.
     async fn reclaim(
-        &self,
+        self: &Arc<Self>,
         credentials: &Credentials,
         wanted: &Wanted,
         recovery: &Recovery,
@@ -241,7 +240,7 @@ impl Namespace {
         }
     }
 
-    async fn continue_session(
+    fn continue_session(
         self: &Arc<Self>,
         client: &Arc<Client>,
         session: Arc<Session>,
@@ -255,6 +254,7 @@ impl Namespace {
             older,
             was_connected,
             lacks_history,
+            arrival,
         } = recovered;
         let origin = if was_connected {
             Origin::TookOver
@@ -277,8 +277,8 @@ impl Namespace {
             Self::continued(socket.clone(), &record, from, older),
             lacks_history,
         );
-        // Whoever took the session while this connection was not registered yet could not evict it: the fence finds out.
-        self.persist(&socket).await;
+        // Whoever takes the session from here on finds its socket.
+        drop(arrival);
     }
 
     /// Registers the socket and answers CONNECT in one step of the pipeline: nothing can come before the answer.
@@ -303,10 +303,8 @@ impl Namespace {
         let (after, older) = {
             let mut registry = self.registry().lock();
             let older = registry.by_sid(socket.id()).cloned();
-            if older
-                .as_ref()
-                .is_some_and(|older| older.has_overtaken(socket))
-            {
+            let revision = socket.claim.as_ref().map(|claim| claim.revision());
+            if revision.is_some_and(|own| registry.arrivals.is_overtaken(socket.id(), own)) {
                 drop(registry);
                 socket.mark_taken_over();
                 return self.abandon(socket, place);

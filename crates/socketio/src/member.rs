@@ -10,7 +10,7 @@ use crate::event::Frames;
 use crate::log::{Entry, Room, Target};
 use crate::offset::Offset;
 use crate::registry::Older;
-use crate::session::{Interval, MAX_LEFT_INTERVALS};
+use crate::session::{Interval, MAX_LEFT_INTERVALS, Quiet};
 use crate::sid::Sid;
 use crate::socket::Socket;
 
@@ -23,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) start: u64,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) gap_below: u64,
+    /// Of the session's record.
+    pub(crate) quiet: Quiet,
     /// No event that carries an offset has been sent to this connection, nor to the session's earlier ones.
     pub(crate) is_untouched: bool,
     /// Selection that saw this member last.
@@ -45,6 +47,7 @@ pub(crate) struct Place {
     pub(crate) start: u64,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) gap_below: u64,
+    pub(crate) quiet: Quiet,
     pub(crate) is_caught_up: bool,
     pub(crate) is_untouched: bool,
 }
@@ -56,6 +59,7 @@ impl Member {
             start,
             intervals: Vec::new(),
             gap_below,
+            quiet: Quiet::default(),
             is_untouched: true,
             stamp: 0,
             cursor: Some(cursor),
@@ -73,6 +77,7 @@ impl Member {
             start: self.start,
             intervals: self.intervals.clone(),
             gap_below: self.gap_below,
+            quiet: self.quiet,
             is_caught_up: self.cursor.is_none(),
             is_untouched: self.is_untouched,
         }

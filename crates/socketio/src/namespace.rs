@@ -343,12 +343,7 @@ impl Local for Namespace {
         match cast {
             Cast::Volatile { to, event } => self.broadcast_locally(&to, &event, true),
             Cast::ServerSide { event } => self.on_server_side(&event),
-            Cast::Evict { sid, revision } => {
-                let socket = self.registry.lock().by_sid(sid).cloned();
-                if let Some(socket) = socket {
-                    self.evict(&socket, revision);
-                }
-            }
+            Cast::Evict { sid, revision } => self.evict_locally(sid, revision),
         }
     }
 

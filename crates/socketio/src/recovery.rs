@@ -1,5 +1,6 @@
 //! Connection state recovery: claiming a session, keeping its record true, giving it back (semantics 15 to 19).
 
+mod arrival;
 mod open;
 mod release;
 mod take;
@@ -17,10 +18,11 @@ use crate::counters::NotRecovered;
 use crate::member::{Member, Place};
 use crate::namespace::Namespace;
 use crate::namespace::lifecycle::go_on;
-use crate::registry::{Older, Placed};
+use crate::registry::{Missed, Older, Placed};
 use crate::session::{Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
 use crate::socket::{DisconnectReason, Socket};
+pub(crate) use arrival::{Arrival, Arrivals};
 pub(crate) use open::Opening;
 use release::Release;
 use take::{Progress, Taken, progress_of};
@@ -43,6 +45,8 @@ pub(crate) struct Claim {
     overflowed_at: AtomicU64,
     takeovers: u32,
     is_given_up: AtomicBool,
+    /// The stored record says that the client may lack what has aged out of memory, or is about to.
+    is_late: AtomicBool,
 }
 
 impl Claim {
@@ -55,6 +59,7 @@ impl Claim {
             overflowed_at: AtomicU64::new(record.overflowed_at.unwrap_or(0)),
             takeovers: record.takeovers,
             is_given_up: AtomicBool::new(false),
+            is_late: AtomicBool::new(!record.is_caught_up),
         })
     }
 
@@ -71,6 +76,15 @@ impl Claim {
     /// The revision of the last write that has finished.
     pub(crate) fn revision(&self) -> Revision {
         self.last_revision.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is to be stored that the client may lack what has aged out of memory.
+    pub(crate) fn set_late(&self, is_late: bool) {
+        self.is_late.store(is_late, Ordering::Relaxed);
     }
 
     /// The session must not be recovered once this connection ends.
@@ -111,12 +125,14 @@ pub(crate) struct Recovered {
     pub(crate) was_connected: bool,
     /// The client has not seen the beginning of the session: what came before it, it may lack too.
     pub(crate) lacks_history: bool,
+    /// Kept until its socket can be found.
+    pub(crate) arrival: Arrival,
 }
 
 impl Namespace {
     /// Takes over the session that an authenticated client asks for.
     pub(crate) async fn recover(
-        &self,
+        self: &Arc<Self>,
         wanted: &Wanted,
         identity: Option<&Arc<str>>,
         recovery: &Recovery,
@@ -129,12 +145,14 @@ impl Namespace {
         let pid = pid.ok_or(NotRecovered::UnknownSession)?;
         let named = progress_of(wanted)?;
         let sessions = self.adapter().sessions();
-        let taken = self.take(pid, named, identity).await?;
+        let taken = self.take(pid, named, identity, recovery).await?;
         let Taken {
             record,
             revision,
             progress,
+            missed,
             was_connected,
+            arrival,
         } = taken;
         self.adapter().cast(Cast::Evict {
             sid: record.sid,
@@ -147,7 +165,7 @@ impl Namespace {
             Progress::Beginning => true,
             Progress::At(offset) => offset.position < record.start,
         };
-        match self.place(&record, progress, recovery).await {
+        match self.place(&record, progress, missed, recovery).await {
             Ok((from, older)) => Ok(Recovered {
                 record,
                 claim,
@@ -155,6 +173,7 @@ impl Namespace {
                 older,
                 was_connected,
                 lacks_history,
+                arrival,
             }),
             Err(reason) => {
                 // It was taken from its owner and cannot be continued: it must not linger.
@@ -174,24 +193,20 @@ impl Namespace {
         &self,
         record: &Record,
         progress: Progress,
+        mut missed: Missed,
         recovery: &Recovery,
     ) -> Result<(u64, Option<Box<Older>>), NotRecovered> {
-        let from = match progress {
-            Progress::Beginning => record.start,
-            Progress::At(offset) => offset.position.max(record.start),
-        };
-        let joins = record.intervals.iter().map(|i| i.left.unwrap_or(i.joined));
-        let seen = joins.fold(from, u64::max);
-        if !self.reaches(seen, CATCH_UP_DEADLINE).await {
+        let from = progress.position_in(record);
+        if !self.reaches(record.seen(from), CATCH_UP_DEADLINE).await {
             return Err(NotRecovered::TimedOut);
         }
         let mut older = Older::default();
         let mut reached = from;
         for _ in 0..LOG_READS {
-            let placed = self
-                .registry()
-                .lock()
-                .place(record, reached, &older, recovery)?;
+            let placed =
+                self.registry()
+                    .lock()
+                    .place(record, reached, &older, (&mut missed, recovery))?;
             match placed {
                 Placed::Held(start) if reached == from => return Ok((start, None)),
                 Placed::Held(_) => {
@@ -249,10 +264,11 @@ impl Namespace {
             intervals: place.intervals,
             gap_below: place.gap_below,
             is_connected: socket.is_connected(),
-            is_caught_up: place.is_caught_up,
+            is_caught_up: place.is_caught_up || !claim.is_late(),
             is_untouched: place.is_untouched && !socket.is_connected(),
             data: socket.data_json(),
             overflowed_at: claim.overflowed_at(),
+            quiet: place.quiet,
         }
     }
 
@@ -301,8 +317,13 @@ impl Namespace {
         }
     }
 
-    fn evict_locally(&self, sid: Sid, revision: Revision) {
-        let socket = self.registry().lock().by_sid(sid).cloned();
+    /// Somebody has taken a session with this revision: who has it here, or is about to have it, must go.
+    pub(crate) fn evict_locally(&self, sid: Sid, revision: Revision) {
+        let socket = {
+            let mut registry = self.registry().lock();
+            registry.arrivals.note(sid, revision);
+            registry.by_sid(sid).cloned()
+        };
         if let Some(socket) = socket {
             self.evict(&socket, revision);
         }
@@ -342,6 +363,7 @@ impl Namespace {
         member.older = older;
         member.intervals.clone_from(&record.intervals);
         member.is_untouched = record.is_untouched;
+        member.quiet = record.quiet;
         member
     }
 }

@@ -16,11 +16,12 @@ use crate::event::{Event, Frames};
 use crate::log::{ConnectionId, Entry, Room, Target};
 use crate::member::{After, Held, Member, Place};
 use crate::offset::Offset;
+use crate::recovery::Arrivals;
 use crate::sid::Sid;
 use crate::socket::Socket;
 use crate::window::Window;
 
-pub(crate) use replay::{CatchUp, Older, Placed};
+pub(crate) use replay::{CatchUp, Missed, Older, Placed};
 
 /// Index of a member.
 pub(crate) type Slot = usize;
@@ -30,6 +31,8 @@ pub(crate) struct Registry {
     epoch: u64,
     members: Slab<Member>,
     by_sid: HashMap<Sid, Slot>,
+    /// Of those that are not members yet.
+    pub(crate) arrivals: Arrivals,
     rooms: HashMap<Room, HashSet<Slot>>,
     window: Window,
     /// The position processed last.
@@ -47,6 +50,7 @@ impl Registry {
             epoch: 0,
             members: Slab::new(),
             by_sid: HashMap::new(),
+            arrivals: Arrivals::default(),
             rooms: HashMap::new(),
             window,
             last: 0,

@@ -35,6 +35,15 @@ impl Interval {
     }
 }
 
+/// A stretch of the log that held nothing for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Quiet {
+    /// What was for the session last lies here, or further back.
+    pub after: u64,
+    /// The last position of the stretch.
+    pub through: u64,
+}
+
 /// A session as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -56,7 +65,7 @@ pub struct Record {
     pub gap_below: u64,
     /// False once the connection that had it is known to have ended.
     pub is_connected: bool,
-    /// False if the last that is known of its connection is that it was still being sent history or missed events: what
+    /// False if its connection was still being sent history or missed events long after it began, as far as is known: what
     /// has aged out of memory since may then be lacking, however old it is.
     pub is_caught_up: bool,
     /// True if its connections are known to have ended without having been sent any event: an offset that the client
@@ -66,6 +75,27 @@ pub struct Record {
     pub data: Arc<str>,
     /// Milliseconds since 1970 of the last overflow of the send queue; a second one within 30 s ends the session.
     pub overflowed_at: Option<u64>,
+    /// The end of the log when the session was opened or taken over last: a client that has what came before it lacks
+    /// nothing of it, and one that has not was cut off in the middle of what it missed.
+    #[serde(default)]
+    pub quiet: Quiet,
+}
+
+impl Record {
+    /// The last position that a client at `position` has seen the log at, here or elsewhere.
+    pub(crate) fn seen(&self, position: u64) -> u64 {
+        let joins = self.intervals.iter().map(|i| i.left.unwrap_or(i.joined));
+        joins.fold(position, u64::max)
+    }
+
+    /// How far a client that has everything up to `position` lacks nothing.
+    pub(crate) fn complete_from(&self, position: u64) -> u64 {
+        if position < self.quiet.after {
+            position
+        } else {
+            position.max(self.quiet.through)
+        }
+    }
 }
 
 /// Counts the writes of one record; each write names the one before.

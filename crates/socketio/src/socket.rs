@@ -178,12 +178,6 @@ impl Socket {
         self.is_taken_over.load(Ordering::Acquire)
     }
 
-    /// True if this socket took the session that both have later than the other did.
-    pub(crate) fn has_overtaken(&self, other: &Self) -> bool {
-        let revision = |socket: &Self| socket.claim.as_ref().map(|claim| claim.revision());
-        revision(self) > revision(other)
-    }
-
     pub(crate) fn is_overflowed(&self) -> bool {
         self.is_overflowed.load(Ordering::Acquire)
     }

@@ -117,6 +117,7 @@ impl TokenRules {
         Ok(Identity {
             subject: Some(claims.sub),
             name,
+            is_guest: false,
             expires,
         })
     }

@@ -260,6 +260,30 @@ async fn what_is_wrong_is_named() {
         ("/rooms/r/emit", event(""), 208, json!("event")),
         ("/rooms/r/emit", event(&long), 208, json!("event")),
         (
+            "/lobby/emit",
+            json!({"event": "e", "except": ["a", "b\n"]}),
+            203,
+            json!("except"),
+        ),
+        (
+            "/rooms/r/emit",
+            json!({"event": "e", "rooms": [""]}),
+            203,
+            json!("rooms"),
+        ),
+        (
+            "/rooms/r/emit",
+            json!({"event": "e", "rooms": vec!["a"; 65]}),
+            209,
+            json!("rooms"),
+        ),
+        (
+            "/lobby/emit",
+            json!({"event": "e", "rooms": ["a"]}),
+            209,
+            none.clone(),
+        ),
+        (
             "/rooms/r/emit",
             json!({"event": "e", "args": {}}),
             209,

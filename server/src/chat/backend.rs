@@ -168,6 +168,11 @@ pub(crate) fn names(nodes: &[NodeId]) -> Vec<String> {
     nodes.iter().map(|node| node.as_str().to_owned()).collect()
 }
 
+/// What the Socket.IO layer calls a room.
+pub(crate) fn room(name: &str) -> Result<String, Refusal> {
+    Name::new(name).map(|name| name.socket_room())
+}
+
 /// An event that a backend may emit.
 pub(crate) fn event(name: &str, args: &[Value]) -> Result<Event, Refusal> {
     let refused = Refusal::of(Code::EventName, "event");

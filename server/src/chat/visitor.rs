@@ -1,5 +1,6 @@
 //! What a connection is to the chat: a name, a pace, a way of reading refusals.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use chatcluster_socketio::{Connecting, Extension, SocketRef};
@@ -15,6 +16,8 @@ use crate::limits::EventBucket;
 pub(super) struct Visitor {
     pub(super) claim: Claim,
     bucket: EventBucket,
+    /// The name that a guest had before.
+    kept_name: OnceLock<String>,
 }
 
 /// A handler's view of its visitor.
@@ -28,12 +31,17 @@ pub(super) struct Card {
 
 impl Visitor {
     pub(super) fn name(&self) -> &str {
-        &self.claim.identity.name
+        let identity = &self.claim.identity;
+        self.kept_name.get().unwrap_or(&identity.name)
     }
 
-    /// Shows others the name that this connection has, if the session still shows another.
+    /// After a recovery: shows others the name that this connection has, if the session still shows another. A guest keeps
+    /// the one that the session shows.
     pub(super) async fn renew_card(&self, socket: &SocketRef) {
         let shown: Option<Card> = socket.data();
+        if let Some(shown) = shown.as_ref().filter(|_| self.claim.identity.is_guest) {
+            self.kept_name.get_or_init(|| shown.name.clone());
+        }
         if shown.is_none_or(|shown| shown.name != self.name()) {
             let card = Card {
                 name: self.name().to_owned(),
@@ -77,7 +85,11 @@ impl Chat {
             tracing::error!(%error, "write a visitor's card");
         }
         let bucket = EventBucket::default();
-        connecting.insert(std::sync::Arc::new(Visitor { claim, bucket }));
+        connecting.insert(std::sync::Arc::new(Visitor {
+            claim,
+            bucket,
+            kept_name: OnceLock::new(),
+        }));
         Ok(())
     }
 

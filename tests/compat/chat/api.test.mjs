@@ -100,6 +100,23 @@ describe("the HTTP API", () => {
     assert.ok(!mallory.events.some(([event]) => event === "secret"));
   });
 
+  it("an event for several rooms reaches each once, and nobody who is in an excepted one, also those that were away", async () => {
+    const [one, two, off] = [randomUUID(), randomUUID(), randomUUID()];
+    const [ann, bob, eve, zoe] = await Promise.all(["ann", "bob", "eve", "zoe"].map((sub, i) => people.enter(chat.urls[i % 2], as(sub))));
+    for (const [person, rooms] of [[ann, [one, two]], [bob, [two]], [eve, [one, off]]]) for (const room of rooms) await person.ask("room:join", room);
+    ann.socket.io.reconnection(false);
+    people.cut(ann.socket, "hard");
+    await backend.emit(`rooms/${one}`, "shift", ["both"], { rooms: [two, one], except: [off] });
+    await backend.emit("lobby", "shift", ["all but"], { except: [off, one] });
+    await backend.emit("lobby", "shift", ["all"]);
+    ann.socket.io.reconnection(true);
+    ann.socket.connect();
+    await reconnected(ann.socket);
+    const got = (person) => person.events.filter(([event]) => event === "shift").map(([, arg]) => arg);
+    for (const person of [ann, bob, eve, zoe]) await until(() => got(person).includes("all"));
+    assert.deepEqual([ann, bob, eve, zoe].map(got), [["both", "all"], ["both", "all but", "all"], ["all"], ["all but", "all"]]);
+  });
+
   it("a volatile event reaches who is in the room, on whichever node, and nobody else", async () => {
     const [ann, bob] = [await people.enter(chat.urls[1], as("ann")), await people.enter(chat.url, as("bob"))];
     await ann.ask("room:join", "prices");
@@ -150,7 +167,7 @@ describe("the HTTP API", () => {
     const ann = await people.enter(chat.urls[1], as("ann", "Ann"));
     await ann.ask("room:join", "news desk");
     const examples = [...readFileSync(DOCS, "utf8").matchAll(/```sh\n(.*?)```\n```json\n(.*?)```/gs)];
-    assert.equal(examples.length, 6);
+    assert.equal(examples.length, 7);
     // positions and socket ids are other ones each time
     const general = (key, value) => (key === "serverOffset" ? typeof value : key === "id" ? value.length : value);
     for (const [, command, answer] of examples) {

@@ -34,6 +34,19 @@ describe("messages", () => {
     assert.equal(a.session.name, "Ada");
   });
 
+  it("a guest who is recovered keeps the name", async () => {
+    const guest = await enter(0);
+    await until(() => guest.sessions.length > 0);
+    people.cut(guest.socket, "polite");
+    await until(() => !guest.socket.connected);
+    await reconnected(guest.socket);
+    await until(() => guest.sessions.length === 2);
+    const [first, second] = guest.sessions;
+    assert.deepEqual([second.recovered, second.name], [true, first.name]);
+    const { members } = await guest.ask("who");
+    assert.ok(members.some(({ id, name }) => id === guest.socket.id && name === first.name));
+  });
+
   it("a message is acknowledged with its position and shown with author and time", async () => {
     const [a, b] = [await enter(0, { name: "Ada" }), await enter(1)];
     const before_ = Date.now();

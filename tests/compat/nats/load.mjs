@@ -1,10 +1,26 @@
 // Clients under load on several servers, for tests that hurt what is beneath them. Each keeps its own list of what it was
 // shown, each sender its list of what was acknowledged; what is lost, doubled or out of order is computed from those alone.
+// Four kinds are mixed: people say things to all and in a room, a backend emits to all but a room and to two rooms at once.
 import { randomUUID } from "node:crypto";
 import { MODES, People } from "../chat/people.mjs";
 import { pause, until } from "../support/wait.mjs";
 
 const ROOM = "flow";
+const SIDE = "side";
+/** What is sent, and whom it is for. @type {Record<string, (member: Member) => boolean>} */
+const KINDS = {
+  wide: () => true,
+  room: ({ inRoom }) => inRoom,
+  except: ({ inSide }) => !inSide,
+  // many are in both
+  several: ({ inRoom, inSide }) => inRoom || inSide,
+};
+/** How a backend emits those that people cannot say. */
+const EMISSIONS = { except: ["lobby", { except: [SIDE] }], several: [`rooms/${ROOM}`, { rooms: [SIDE] }] };
+/** A server answers a backend within 10 s. */
+const ANSWER = 12_000;
+/** The position in an offset, which an event that is no message carries last. @param {string} offset */
+const positionOf = (offset) => Number.parseInt(offset.split(".")[2], 36);
 /** A sender gives an attempt up after this long, and tries again. */
 const ATTEMPT = 3_000;
 /** How long the tests wait for all: thousands of clients take longer. */
@@ -14,7 +30,7 @@ const BACK_OFF = 100;
 
 /** A client that keeps coming back, to another server each time. */
 class Member {
-  /** What it was shown, in order, lobby and room mixed. @type {{room: string | null, content: string, position: number}[]} */
+  /** What it was shown, in order, all kinds mixed. @type {{kind: string, content: string, position: number}[]} */
   list = [];
   /** @type {{reason: string, recovered: boolean | undefined, away: number}[]} each end of a connection, and what followed */
   returns = [];
@@ -32,6 +48,7 @@ class Member {
     // on each server, by each transport
     const rank = home === undefined ? Math.floor(index / urls.length) : index;
     this.inRoom = rank % 2 === 0;
+    this.inSide = rank % 4 === 2 || rank % 8 === 3;
     this.mode = Object.keys(MODES)[rank % 3];
     /** The number of the server that it is on, or goes to. */
     this.server = home ?? index % urls.length;
@@ -46,17 +63,22 @@ class Member {
       this.server = (this.server + step) % urls.length;
       socket.io.uri = urls[this.server];
     });
-    socket.on("chat message", (content, position) => this.#shown(null, content, position));
-    socket.on("room:message", (room, content, position) => this.#shown(room, content, position));
+    socket.on("chat message", (content, position) => this.#shown("wide", content, position));
+    socket.on("room:message", (room, content, position) => this.#shown(room === ROOM ? "room" : room, content, position));
+    socket.on("notice", (kind, content, offset) => this.#shown(kind, content, positionOf(offset)));
     socket.on("disconnect", (reason) => this.#gone(reason));
     socket.on("connect", () => this.#back());
     socket.on("connect_error", (error) => this.#refused(error));
     socket.on("history gap", (gap) => this.surprises.push(`history gap ${JSON.stringify(gap)}`));
   }
 
-  #shown(room, content, position) {
-    this.list.push({ room, content, position });
-    if (room === null) this.#serverOffset = position;
+  #shown(kind, content, position) {
+    this.list.push({ kind, content, position });
+    if (kind === "wide") this.#serverOffset = position;
+  }
+
+  get #rooms() {
+    return [...(this.inRoom ? [ROOM] : []), ...(this.inSide ? [SIDE] : [])];
   }
 
   #gone(reason) {
@@ -69,7 +91,7 @@ class Member {
     if (!last) return;
     last.recovered = this.socket.recovered;
     last.away = Date.now() - last.away;
-    if (!last.recovered && this.inRoom) this.socket.emit("room:join", ROOM);
+    if (!last.recovered) for (const room of this.#rooms) this.socket.emit("room:join", room);
   }
 
   /** A handshake that fails is tried again by the client itself; a refusal is not. */
@@ -81,7 +103,7 @@ class Member {
 
   async enter() {
     await until(() => this.socket.connected, PATIENCE, `client ${this.index} connects by ${this.mode}`);
-    if (this.inRoom) await this.person.ask("room:join", ROOM);
+    await Promise.all(this.#rooms.map((room) => this.person.ask("room:join", room)));
   }
 }
 
@@ -106,16 +128,17 @@ export class Load {
   /** @type {Promise<void>[]} */
   #sends = [];
 
-  /** @param {string[]} urls @param {{clients?: number, senders?: number, rate?: number, home?: number}} [options] `rate`: messages a second, of all senders */
-  static async start(urls, { clients = 60, senders = 10, rate = 50, home } = {}) {
-    const load = new Load(urls, clients, home);
+  /** @param {import("../support/nats.mjs").ChatCluster} cluster @param {{clients?: number, senders?: number, rate?: number, home?: number}} [options] `rate`: a second, of all kinds */
+  static async start(cluster, { clients = 60, senders = 10, rate = 50, home } = {}) {
+    const load = new Load(cluster.urls, clients, home);
     try {
       for (let i = 0; i < clients; i += 20) await Promise.all(load.members.slice(i, i + 20).map((member) => member.enter()));
     } catch (error) {
       load.close();
       throw error;
     }
-    load.#flows = load.members.slice(0, senders).map((member) => load.#flow(member, rate / senders));
+    const flows = load.members.slice(0, senders).map((member) => load.#flow(member, rate / 2 / senders));
+    load.#flows = [...flows, load.#emissions(cluster, rate / 2)];
     return load;
   }
 
@@ -125,13 +148,52 @@ export class Load {
   }
 
   /** Sends at its rate whatever happens: what is not acknowledged is tried again beside what is new. */
-  async #flow(member, perSecond) {
+  #flow(member, perSecond) {
+    return this.#paced(perSecond, (n) => this.#send(member, n % 3 === 0 && member.inRoom ? ROOM : null, `${member.index}-${n}`));
+  }
+
+  /** What a backend emits, through one living server after the other. */
+  #emissions(cluster, perSecond) {
+    const kinds = Object.keys(EMISSIONS);
+    return this.#paced(perSecond, (n) => this.#emit(cluster, kinds[n % kinds.length], n));
+  }
+
+  /** @param {number} perSecond @param {(n: number) => Promise<void>} send */
+  async #paced(perSecond, send) {
     const start = Date.now();
     for (let n = 0; this.#sending; n++) {
-      const room = n % 3 === 0 && member.inRoom ? ROOM : null;
-      this.#sends.push(this.#send(member, room, `${member.index}-${n}`));
+      this.#sends.push(send(n));
       await pause(Math.max(0, start + ((n + 1) * 1000) / perSecond - Date.now()));
     }
+  }
+
+  /** One event, tried until it is acknowledged. It has no id, so what may have been emitted is not emitted again: each attempt is another event. */
+  async #emit(cluster, kind, n) {
+    const begin = Date.now();
+    const [place, more] = EMISSIONS[kind];
+    const name = `${kind}-${n}`;
+    this.open.add(name);
+    for (let attempt = 0; !this.#isClosed; attempt++) {
+      const content = attempt === 0 ? name : `${name}-${attempt}`;
+      const { backends } = cluster;
+      const backend = backends[(n + attempt) % backends.length];
+      const body = { event: "notice", args: [kind, content], ...more };
+      // it may have ended, or stand still: whether it was emitted is not known
+      const answer = await backend?.ask("POST", `/${place}/emit`, { body, timeout: ANSWER }).catch(() => undefined);
+      if (answer?.status === 200) {
+        this.acknowledged.set(content, answer.body.serverOffset);
+        break;
+      }
+      const refused = answer?.body.error;
+      if (refused) this.refusals.set(refused.code, (this.refusals.get(refused.code) ?? 0) + 1);
+      if (refused && !refused.retry) {
+        this.surprises.push(`${content} was refused: ${JSON.stringify(refused)}`);
+        break;
+      }
+      await pause(BACK_OFF);
+    }
+    this.open.delete(name);
+    this.latencies.push(Date.now() - begin);
   }
 
   /** One message with one id, tried until it is acknowledged. */
@@ -211,7 +273,7 @@ export class Load {
   /** What the lists say. */
   verdict() {
     const positions = new Map();
-    for (const { list } of this.members) for (const { content, position, room } of list) positions.set(position, { content, room, position });
+    for (const { list } of this.members) for (const entry of list) positions.set(entry.position, entry);
     const log = [...positions.values()].sort((a, b) => a.position - b.position);
     const stored = new Map();
     for (const { content, position } of log) stored.set(content, [...(stored.get(content) ?? []), position]);
@@ -219,6 +281,7 @@ export class Load {
     const returns = this.members.flatMap((member) => member.returns);
     return {
       messages: log.length,
+      kinds: Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, log.filter((entry) => entry.kind === kind).length])),
       acknowledged: this.acknowledged.size,
       storedTwice: [...stored].filter(([, all]) => all.length > 1),
       misplaced: [...this.acknowledged].filter(([content, position]) => stored.get(content)?.[0] !== position),
@@ -244,7 +307,7 @@ export class Load {
 
 /** What is wrong with one client's list, which must be the log's entries of its places, in the log's order. */
 function judge(member, log, acknowledged) {
-  const own = log.filter(({ room }) => room === null || member.inRoom);
+  const own = log.filter(({ kind }) => KINDS[kind]?.(member) ?? true);
   const counts = new Map();
   for (const { content } of member.list) counts.set(content, (counts.get(content) ?? 0) + 1);
   const lost = own.filter(({ content }) => acknowledged.has(content) && !counts.has(content)).map(({ content }) => content);

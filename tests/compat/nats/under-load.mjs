@@ -48,7 +48,7 @@ export async function lobbyOf(url) {
  * @property {() => Promise<import("../support/nats.mjs").NatsTrio>} [nats] another NATS than one server of its own
  * @property {object} [config] settings of the servers beside CONFIG
  * @property {RegExp} [ends] how connections may end
- * @property {number} [rate] messages a second, of all senders
+ * @property {number} [rate] a second, of all kinds
  */
 
 /** What a description of such tests begins with. */
@@ -70,7 +70,7 @@ async function run(t, fault, { proxied, nats: startNats, config, ends, rate = RA
   try {
     cluster = await startCluster({ servers: proxied ? SERVERS - 1 : SERVERS, config: { ...CONFIG, ...config }, nats });
     if (proxied) await cluster.addBehindProxy();
-    load = await Load.start(cluster.urls, { clients: CLIENTS, rate });
+    load = await Load.start(cluster, { clients: CLIENTS, rate });
     for (const member of load.members) member.ends = ends ?? member.ends;
     await load.flows(SPAN);
     const begin = Date.now();
@@ -84,7 +84,7 @@ async function run(t, fault, { proxied, nats: startNats, config, ends, rate = RA
     assertWell(verdict);
     assert.equal(verdict.returns, reconnects, "connections that ended");
     const histories = await Promise.all(cluster.livingUrls.map(lobbyOf));
-    const shown = load.members[0].list.filter(({ room }) => room === null).map(({ content, position }) => `${position} ${content}`);
+    const shown = load.members[0].list.filter(({ kind }) => kind === "wide").map(({ content, position }) => `${position} ${content}`);
     for (const history of histories) assert.deepEqual(history, shown, "the history is what was shown live");
   } finally {
     load?.close();
@@ -98,6 +98,7 @@ function report(t, load, verdict, healed, causes) {
   const at = (share) => latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))];
   const refused = [...load.refusals].map(([code, count]) => `${count} with ${code}`).join(", ") || "none";
   row(t, figures(load, verdict));
+  t.diagnostic(`of each kind: ${JSON.stringify(verdict.kinds)}`);
   t.diagnostic(`healed after ${healed} ms; acknowledged after ${at(0.5)} ms (median), ${at(0.99)} ms (p99); longest away ${longestAway} ms; ${load.retries} retries; refused: ${refused}`);
   if (unrecovered.length > 0) t.diagnostic(`servers did not recover: ${JSON.stringify(causes)}`);
   for (const client of unrecovered.slice(0, 20)) t.diagnostic(`not recovered: ${client}`);
@@ -118,7 +119,8 @@ export const figures = (load, verdict) => ({
   "longest away ms": verdict.longestAway,
 });
 
-export function assertWell({ storedTwice, misplaced, wrong, surprises, unrecovered }) {
+export function assertWell({ kinds, storedTwice, misplaced, wrong, surprises, unrecovered }) {
+  assert.deepEqual(Object.keys(kinds).filter((kind) => kinds[kind] === 0), [], "kinds of which nothing was shown");
   assert.deepEqual(wrong.map(({ client, faults }) => `client ${client}: ${faults.join("; ")}`).slice(0, 5), [], "clients that lost, doubled or reordered");
   assert.deepEqual(storedTwice.slice(0, 5), [], "messages at two positions");
   assert.deepEqual(misplaced.slice(0, 5), [], "messages acknowledged with another position than they were shown with");

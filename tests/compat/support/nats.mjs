@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { apiConfig, Backend, originOf } from "./api.mjs";
 import { jetStream } from "./jetstream.mjs";
 import { Proxy } from "./proxy.mjs";
 import { freePorts, retryTakenPort, Server, startChat, waitReady } from "./servers.mjs";
@@ -244,6 +245,7 @@ export class ChatCluster {
   #folder = makeFolder("chatcluster-pods-");
   #count = 0;
   #ended = new Set();
+  #api;
 
   /** Between NATS and the server that was started by {@link addBehindProxy}. @type {Proxy | undefined} */
   proxy;
@@ -252,7 +254,9 @@ export class ChatCluster {
   constructor(nats, ownsNats, config) {
     this.nats = nats;
     this.ownsNats = ownsNats;
-    this.config = config;
+    // its token outlives every start of a server
+    this.#api = apiConfig(this.#folder);
+    this.config = { ...this.#api, ...config };
     this.prefix = freshPrefix();
   }
 
@@ -278,6 +282,11 @@ export class ChatCluster {
   /** Those that were not ended. */
   get living() {
     return this.servers.filter((chat) => !this.#ended.has(chat));
+  }
+
+  /** The API for backends of each of those. @returns {Backend[]} */
+  get backends() {
+    return this.living.map((chat) => new Backend(originOf(chat)));
   }
 
   /** A server more, with an empty data folder. @param {{awaits?: "readiness" | "life", args?: string[]}} [options] @returns {Promise<Chat>} */

@@ -1,6 +1,7 @@
 //! A socket's life in its namespace: brought up, live, too slow, gone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use chatcluster_engineio::CloseReason;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::time::timeout;
 
 use super::{BackfillSource, Namespace, now_ms};
 use crate::backfill::Backfill;
@@ -18,6 +20,9 @@ use crate::member::{After, Ending};
 use crate::registry::CatchUp;
 use crate::socket::{DisconnectReason, Socket, SocketRef};
 
+/// A client that is still being sent what it missed after this time is stored as such. Who is cut off earlier is back before
+/// anything that came meanwhile ages out of memory: [`crate::Config::span`] has twice as much to spare.
+const LATE: Duration = Duration::from_secs(5);
 /// How long a connection that is being closed may take to read what was sent to it before.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -30,7 +35,8 @@ impl Namespace {
         backfill: Option<BackfillSource>,
     ) {
         self.counters().connects.increment();
-        if backfill.is_some() || !self.catch_up(socket) {
+        let is_late = socket.claim.as_ref().is_some_and(|claim| claim.is_late());
+        if backfill.is_some() || !self.catch_up(socket) || is_late {
             // Owned by the connection: every wait in it ends with the session.
             tokio::spawn(self.clone().bring_up(socket.clone(), backfill, start));
         }
@@ -64,16 +70,33 @@ impl Namespace {
         backfill: Option<BackfillSource>,
         start: u64,
     ) {
+        let sending = pin!(self.send_missed(&socket, backfill, start));
+        let (mut sending, claim) = (sending, socket.claim.as_ref());
+        if timeout(LATE, &mut sending).await.is_err() {
+            // What ages out of memory from here on is something that this client may lack.
+            claim.inspect(|claim| claim.set_late(true));
+            tokio::join!(self.persist(&socket), sending);
+        }
+        if let Some(claim) = claim.filter(|claim| claim.is_late()) {
+            claim.set_late(false);
+            self.persist(&socket).await;
+        }
+    }
+
+    async fn send_missed(
+        self: &Arc<Self>,
+        socket: &Arc<Socket>,
+        backfill: Option<BackfillSource>,
+        start: u64,
+    ) {
         if let Some(source) = backfill {
             source(Backfill::new(SocketRef(socket.clone()), start)).await;
-            self.registry.lock().end_backfill(socket.slot(), &socket);
+            self.registry.lock().end_backfill(socket.slot(), socket);
         }
-        while !self.catch_up(&socket) {
+        while !self.catch_up(socket) {
             socket.session().drained().await;
             tokio::task::yield_now().await;
         }
-        // From here on what ages out of memory is nothing that this client can lack.
-        self.persist(&socket).await;
     }
 
     /// One step of a replay; true when there is nothing more to do.

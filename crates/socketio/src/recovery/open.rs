@@ -6,7 +6,7 @@ use super::Claim;
 use crate::log::Room;
 use crate::member::Member;
 use crate::namespace::Namespace;
-use crate::session::{Interval, Record, StoreError};
+use crate::session::{Interval, Quiet, Record, StoreError};
 use crate::sid::{Pid, Sid};
 use crate::socket::{Credentials, Socket};
 
@@ -27,6 +27,7 @@ impl Opening {
         let start = self.record.start;
         let mut member = Member::new(socket, start, start, 0);
         member.intervals.clone_from(&self.record.intervals);
+        member.quiet = self.record.quiet;
         member
     }
 }
@@ -45,10 +46,14 @@ impl Namespace {
             intervals: stays(&credentials.rooms, start),
             gap_below: 0,
             is_connected: true,
-            is_caught_up: self.setup().read().backfill.is_none(),
+            is_caught_up: true,
             is_untouched: false,
             data: credentials.data.clone(),
             overflowed_at: None,
+            quiet: Quiet {
+                after: start,
+                through: start,
+            },
         };
         Opening {
             pid: Pid::random(),

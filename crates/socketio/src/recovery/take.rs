@@ -1,33 +1,50 @@
 //! Taking a stored session over: whose it is, how far its client has come, and who else wants it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Wanted, not_recovered};
+use super::{Arrival, Wanted, not_recovered};
+use crate::config::Recovery;
 use crate::counters::NotRecovered;
 use crate::namespace::Namespace;
 use crate::offset::Offset;
+use crate::registry::Missed;
 use crate::session::{Record, Revision, StoreError};
 use crate::sid::Pid;
 
 /// How often a takeover looks at a session that its last owner is writing.
 const TAKE_ATTEMPTS: usize = 4;
+/// How long a takeover waits, before it takes anything, for this node to have read what the client has seen elsewhere. Then
+/// what it writes says all; else it is written once more when that is known.
+const AHEAD: Duration = Duration::from_millis(250);
+
 /// A stored session that is this node's now.
 pub(super) struct Taken {
     pub(super) record: Record,
     pub(super) revision: Revision,
     pub(super) progress: Progress,
+    /// What the client misses, as far as it has been looked at.
+    pub(super) missed: Missed,
     pub(super) was_connected: bool,
+    pub(super) arrival: Arrival,
 }
 
 impl Namespace {
     /// Makes a stored session this node's. Its last owner may be writing it at this very moment, because its connection
     /// ends: then what it wrote is looked at anew. Whoever else took it meanwhile keeps it.
     pub(super) async fn take(
-        &self,
+        self: &Arc<Self>,
         pid: Pid,
         named: Progress,
         identity: Option<&Arc<str>>,
+        recovery: &Recovery,
     ) -> Result<Taken, NotRecovered> {
+        if let Progress::At(offset) = named
+            && offset.epoch == self.adapter().epoch()
+        {
+            // If not, the takeover has its own deadline for it.
+            let _has_reached = self.reaches(offset.position, AHEAD).await;
+        }
         let sessions = self.adapter().sessions();
         let mut takeovers = None;
         for _ in 0..TAKE_ATTEMPTS {
@@ -39,6 +56,12 @@ impl Namespace {
                 return Err(NotRecovered::Fenced);
             }
             let progress = self.progress_in(&record, named)?;
+            // From here on, so that whoever takes it next is heard of.
+            let arrival = Arrival::begin(self, record.sid);
+            let position = progress.position_in(&record);
+            let (quiet, missed) = self.registry().lock().survey(&record, position, recovery);
+            record.is_caught_up = quiet.is_some();
+            record.quiet = quiet.unwrap_or_default();
             record.owner = self.adapter().node().clone();
             record.takeovers = record.takeovers.wrapping_add(1);
             let was_connected = std::mem::replace(&mut record.is_connected, true);
@@ -50,7 +73,9 @@ impl Namespace {
                         record,
                         revision,
                         progress,
+                        missed,
                         was_connected,
+                        arrival,
                     });
                 }
                 Err(StoreError::Fenced) => {}
@@ -82,6 +107,16 @@ pub(super) enum Progress {
     Beginning,
     /// Everything up to here.
     At(Offset),
+}
+
+impl Progress {
+    /// The position up to which the client has everything of this session.
+    pub(super) fn position_in(self, record: &Record) -> u64 {
+        match self {
+            Self::Beginning => record.start,
+            Self::At(offset) => offset.position.max(record.start),
+        }
+    }
 }
 
 /// The offset that a client names: none is fine, someone else's is not.

@@ -9,8 +9,9 @@ use crate::config::Recovery;
 use crate::counters::NotRecovered;
 use crate::log::Entry;
 use crate::member::{After, is_entitled};
-use crate::session::Record;
+use crate::session::{Quiet, Record};
 use crate::socket::Socket;
+use crate::window::Window;
 
 /// Bytes handed to a replaying socket at a time; the next go follows when it has been written.
 const REPLAY_CHUNK_BYTES: usize = 64 * 1024;
@@ -61,6 +62,47 @@ impl Older {
     }
 }
 
+/// What the window holds for a session after a position: counted once, later only what has been added.
+#[derive(Debug, Default)]
+pub(crate) struct Missed {
+    from: u64,
+    through: u64,
+    events: usize,
+    bytes: usize,
+    /// The last of them.
+    last: Option<u64>,
+}
+
+impl Missed {
+    /// Counts up to the window's end, or until it is more than a replay may carry.
+    fn count(&mut self, window: &Window, record: &Record, from: u64, caps: &Recovery) {
+        if self.from != from {
+            *self = Self {
+                from,
+                through: from,
+                ..Self::default()
+            };
+        }
+        for entry in window.after(self.through) {
+            if self.is_above(&Older::default(), caps) {
+                return;
+            }
+            self.through = entry.position;
+            if is_entitled(entry, record.sid, record.start, &record.intervals) {
+                self.events += 1;
+                self.bytes += entry.envelope.event.len_bytes();
+                self.last = Some(entry.position);
+            }
+        }
+    }
+
+    /// True if it is more, with what comes before it, than a replay may carry.
+    fn is_above(&self, older: &Older, caps: &Recovery) -> bool {
+        self.events + older.entries.len() > caps.max_replay_events
+            || self.bytes + older.bytes > caps.max_replay_bytes
+    }
+}
+
 impl Registry {
     /// The log goes on after `position`, in `epoch`, and what lies between will not come. Returns the sockets, whose
     /// sessions cannot go on.
@@ -71,29 +113,56 @@ impl Registry {
         self.sockets()
     }
 
+    /// What a session that is about to be taken over will have missed, and where the log holds nothing for it after that;
+    /// `None` if this node cannot say, because it has not read as far as the client.
+    pub(crate) fn survey(
+        &self,
+        record: &Record,
+        position: u64,
+        caps: &Recovery,
+    ) -> (Option<Quiet>, Missed) {
+        let mut missed = Missed::default();
+        if self.last < record.seen(position) {
+            return (None, missed);
+        }
+        let placed = self.place(record, position, &Older::default(), (&mut missed, caps));
+        let quiet = placed.ok().map(|placed| Quiet {
+            after: missed.last.unwrap_or(match placed {
+                Placed::Held(_) => position,
+                // What it needs from the log may hold something for it up to its end.
+                Placed::Lacking { through, .. } => through,
+            }),
+            through: self.last,
+        });
+        (quiet, missed)
+    }
+
     /// Where the replay of a session begins whose client has everything up to `position`, or will have by `older`.
     pub(crate) fn place(
         &self,
         record: &Record,
         position: u64,
         older: &Older,
-        caps: &Recovery,
+        (missed, caps): (&mut Missed, &Recovery),
     ) -> Result<Placed, NotRecovered> {
         let dropped_to = self.window.dropped_to();
+        let complete = record.complete_from(position).min(self.last);
         // What has aged out is nothing that a client can lack that was live until then. One that was still being sent
-        // what it missed was never sent it.
-        let is_lacking = !record.is_caught_up && position < dropped_to;
+        // what it missed, or has not got the end of it, was never sent it.
+        let was_live = record.is_caught_up && position >= record.quiet.after;
+        let is_lacking = !was_live && complete < dropped_to;
         if position < record.gap_below {
             return Err(NotRecovered::Gap);
         }
-        let has_gap = is_lacking || self.has_gap_after(position);
-        let from = position.max(dropped_to);
-        if self.missed_too_much(record, from, older, caps) {
+        let has_gap = is_lacking || self.has_gap_after(complete);
+        let from = complete.max(dropped_to);
+        missed.count(&self.window, record, from, caps);
+        if missed.is_above(older, caps) {
             return Err(NotRecovered::TooMuch);
         }
         Ok(if has_gap {
             Placed::Lacking {
-                after: position,
+                after: complete,
                 through: from,
             }
         } else {
@@ -104,28 +173,6 @@ impl Registry {
     /// True if this node no longer holds everything that a client at `position` can lack.
     fn has_gap_after(&self, position: u64) -> bool {
         self.window.has_gap_after(position, Instant::now())
-    }
-
-    /// True if a recovery from `position` would replay more than the caps allow.
-    fn missed_too_much(
-        &self,
-        record: &Record,
-        position: u64,
-        older: &Older,
-        caps: &Recovery,
-    ) -> bool {
-        let (mut events, mut bytes) = (older.entries.len(), older.bytes);
-        let is_above =
-            |events, bytes| events > caps.max_replay_events || bytes > caps.max_replay_bytes;
-        let mut held = self.window.after(position);
-        is_above(events, bytes)
-            || held.any(|entry| {
-                if is_entitled(entry, record.sid, record.start, &record.intervals) {
-                    events += 1;
-                    bytes += entry.envelope.event.len_bytes();
-                }
-                is_above(events, bytes)
-            })
     }
 
     /// A socket has been sent its history; the log comes next.
@@ -192,7 +239,6 @@ mod tests {
     use crate::event::Event;
     use crate::log::{Envelope, Target};
     use crate::sid::{NodeId, Sid};
-    use crate::window::Window;
     use std::time::Duration;
 
     /// A registry that has forgotten all but the last of three entries, because of their age.
@@ -226,6 +272,7 @@ mod tests {
             is_untouched: false,
             data: "".into(),
             overflowed_at: None,
+            quiet: Quiet::default(),
         }
     }
 
@@ -234,8 +281,14 @@ mod tests {
         let (registry, caps) = (aged(), Recovery::default());
         let dropped_to = registry.window.dropped_to();
         assert!(dropped_to >= 1, "something has aged");
-        let place =
-            |record: Record, position| registry.place(&record, position, &Older::default(), &caps);
+        let place = |record: Record, position| {
+            registry.place(
+                &record,
+                position,
+                &Older::default(),
+                (&mut Missed::default(), &caps),
+            )
+        };
         assert_eq!(place(record(true), 0), Ok(Placed::Held(dropped_to)));
         let lacking = Placed::Lacking {
             after: 0,
@@ -244,5 +297,88 @@ mod tests {
         assert_eq!(place(record(false), 0), Ok(lacking));
         let held = Ok(Placed::Held(dropped_to));
         assert_eq!(place(record(false), dropped_to), held);
+    }
+
+    /// A registry that keeps entries for a minute, and got these: each with its position and its age in seconds.
+    fn registry(entries: &[(u64, u64)]) -> Registry {
+        let window = Window::new(1 << 20, Duration::from_secs(60));
+        let mut registry = Registry::new("/".into(), window);
+        for (position, age) in entries {
+            deliver(&mut registry, (*position, Target::All), *age);
+        }
+        registry
+    }
+
+    fn deliver(registry: &mut Registry, (position, target): (u64, Target), age: u64) {
+        let envelope = Envelope {
+            target,
+            except: [].into_iter().collect(),
+            event: Event::new("e", &position).unwrap(),
+            announced_by: None,
+        };
+        let age = Duration::from_secs(age);
+        registry.deliver(&Arc::new(Entry::aged(position, envelope, age)));
+    }
+
+    fn placed(registry: &Registry, record: &Record, position: u64) -> Placed {
+        let mut missed = Missed::default();
+        let caps = Recovery::default();
+        let placed = registry.place(record, position, &Older::default(), (&mut missed, &caps));
+        placed.expect("it can be recovered")
+    }
+
+    /// The record as the takeover of a client at this position writes it.
+    fn taken(registry: &Registry, position: u64) -> Record {
+        let (quiet, _) = registry.survey(&record(true), position, &Recovery::default());
+        Record {
+            quiet: quiet.expect("the node has read that far"),
+            ..record(true)
+        }
+    }
+
+    #[test]
+    fn what_was_missed_before_the_last_takeover_is_lacking_however_old_until_all_of_it_has_come() {
+        let mut registry = registry(&[(1, 100), (2, 50), (3, 45)]);
+        let record = taken(&registry, 0);
+        deliver(&mut registry, (4, Target::All), 0);
+        assert_eq!(registry.window.dropped_to(), 1);
+        let lacking = Placed::Lacking {
+            after: 0,
+            through: 1,
+        };
+        assert_eq!(placed(&registry, &record, 0), lacking);
+        assert_eq!(placed(&registry, &record, 1), Placed::Held(1));
+        assert_eq!(placed(&registry, &record, 3), Placed::Held(3));
+    }
+
+    #[test]
+    fn who_missed_nothing_before_the_last_takeover_lacks_nothing_of_that_time() {
+        let mut registry = registry(&[]);
+        let somebody = Target::Session(Sid::random());
+        deliver(&mut registry, (1, somebody.clone()), 0);
+        let bytes = registry.window.len_bytes();
+        deliver(&mut registry, (2, somebody.clone()), 0);
+        let record = taken(&registry, 0);
+        // The window holds one entry from here on: the others are gone before their time.
+        registry.narrow_window(bytes, Duration::from_secs(60));
+        deliver(&mut registry, (3, somebody), 0);
+        assert_eq!(registry.window.dropped_to(), 2);
+        assert_eq!(placed(&registry, &record, 0), Placed::Held(2));
+        let lacking = Placed::Lacking {
+            after: 0,
+            through: 2,
+        };
+        let unknown = Record {
+            quiet: Quiet::default(),
+            ..record
+        };
+        assert_eq!(placed(&registry, &unknown, 0), lacking);
+    }
+
+    #[test]
+    fn a_node_behind_the_client_says_nothing_of_what_it_missed() {
+        let registry = registry(&[(1, 0)]);
+        let (quiet, _) = registry.survey(&record(true), 2, &Recovery::default());
+        assert_eq!(quiet, None);
     }
 }

@@ -7,13 +7,15 @@ use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Cluster, Local, Request};
 use chatcluster_socketio::log::{AppendDone, Entry, Envelope, Record as Stored};
 use chatcluster_socketio::session::{Record, Revision, Sessions, StoreError};
-use chatcluster_socketio::{NodeId, NotRecovered, SessionKey};
+use chatcluster_socketio::{
+    AckSender, Data, NodeId, NotRecovered, SessionKey, SocketIo, SocketRef,
+};
 use futures_util::future::BoxFuture;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::behaviour::{quiet, read_event};
-use crate::client::{Client, Seen, until};
+use crate::behaviour::{publish, quiet, read_event};
+use crate::client::{Carried, Client, Seen, until};
 use crate::node::{Node, config};
 
 type Answered<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
@@ -36,9 +38,15 @@ struct Holds {
     unheard: Mutex<usize>,
     created: Mutex<Vec<SessionKey>>,
     expired: Mutex<Vec<SessionKey>>,
+    /// What sessions were updated to, by takeovers and later.
+    updated: Mutex<Vec<Record>>,
 }
 
 impl Holds {
+    fn updated(&self) -> Vec<Record> {
+        self.updated.lock().expect("no panic").clone()
+    }
+
     async fn answer(&self) {
         if let Ok(free) = self.free.try_acquire() {
             return free.forget();
@@ -158,7 +166,9 @@ impl Sessions for SlowSessions {
         record: Record,
     ) -> Answered<'_, Revision> {
         Box::pin(async move {
+            let written = record.clone();
             let answer = self.inner.sessions().update(key, expected, record).await;
+            self.holds.updated.lock().expect("no panic").push(written);
             self.holds.answer().await;
             answer
         })
@@ -183,6 +193,16 @@ impl Sessions for SlowSessions {
 
 /// A node whose store answers the first `free` writes at once.
 fn slow(free: usize) -> (Node, Arc<Holds>) {
+    slow_node(&Memory::default(), 0, free, quiet)
+}
+
+/// The same, as one of several nodes.
+fn slow_node(
+    cluster: &Memory,
+    index: usize,
+    free: usize,
+    set_up: impl FnOnce(&SocketIo),
+) -> (Node, Arc<Holds>) {
     let holds = Arc::new(Holds {
         free: Semaphore::new(free),
         late: Semaphore::new(0),
@@ -191,12 +211,13 @@ fn slow(free: usize) -> (Node, Arc<Holds>) {
         unheard: Mutex::new(0),
         created: Mutex::default(),
         expired: Mutex::default(),
+        updated: Mutex::default(),
     });
     let cluster = Slow {
-        inner: Memory::default().node(NodeId::new("0")),
+        inner: cluster.node(NodeId::new(&index.to_string())),
         holds: holds.clone(),
     };
-    (Node::over(Arc::new(cluster), config(), 1, quiet), holds)
+    (Node::over(Arc::new(cluster), config(), 1, set_up), holds)
 }
 
 #[tokio::test]
@@ -283,4 +304,106 @@ async fn a_new_session_whose_storing_was_not_heard_of_is_opened_once() {
     let back = Client::resume(node.address, &carried).await;
     assert!(back.has_recovered(&carried));
     drop(client);
+}
+
+fn rooms(io: &SocketIo) {
+    io.ns("/", async || {}).on(
+        "join",
+        async |s: SocketRef, Data(room): Data<String>, ack: AckSender| {
+            s.join(room).await;
+            ack.send(&()).expect("an acknowledgement");
+        },
+    );
+}
+
+/// What a client takes along that was cut off after an event, and has missed so many more.
+async fn missed(node: &Node, events: usize) -> Carried {
+    let mut client = Client::connect(node.address).await;
+    client.ask("join", &json!("room")).await;
+    publish(node, "hello", &Value::Null).await;
+    read_event(&mut client, "hello").await;
+    let carried = client.carried.clone();
+    drop(client);
+    until("the cut", || node.main().local_len() == 0).await;
+    let news = json!("x".repeat(10_000));
+    for _ in 0..events {
+        publish(node, "news", &news).await;
+    }
+    carried
+}
+
+#[tokio::test]
+async fn a_recovered_session_is_written_once_however_much_was_missed() {
+    let (node, holds) = slow_node(&Memory::default(), 0, 1000, rooms);
+    // Nothing, what is replayed at once, and what takes many turns.
+    for events in [0, 3, 400] {
+        let carried = missed(&node, events).await;
+        let before = holds.updated().len();
+        let mut client = Client::resume(node.address, &carried).await;
+        assert!(client.has_recovered(&carried));
+        publish(&node, "end", &Value::Null).await;
+        read_event(&mut client, "end").await;
+        assert_eq!(client.args_of("news").len(), events);
+        client.ask("join", &json!("another")).await;
+        let written = holds.updated().split_off(before);
+        let stays = written.iter().map(|record| record.intervals.len());
+        assert_eq!(
+            stays.collect::<Vec<_>>(),
+            [1, 2],
+            "by the takeover, and by the join"
+        );
+        assert!(written[0].is_connected && written[0].is_caught_up);
+        client.disconnect().await;
+    }
+}
+
+#[tokio::test]
+async fn who_takes_a_session_elsewhere_is_heard_of_before_there_is_a_socket() {
+    let cluster = Memory::default();
+    let (first, holds) = slow_node(&cluster, 0, 1, quiet);
+    let second = Node::start(&cluster, 1, config(), 1, quiet);
+    let client = Client::connect(first.address).await;
+    let carried = client.carried.clone();
+    let (address, claimed) = (first.address, carried.clone());
+    let slower = tokio::spawn(async move { Client::resume(address, &claimed).await });
+    until("the slower takeover has the session", || holds.held() == 1).await;
+    let mut faster = Client::resume(second.address, &carried).await;
+    assert!(faster.has_recovered(&carried));
+    // What is cast comes before what is logged after it.
+    publish(&second, "news", &json!(1)).await;
+    read_event(&mut faster, "news").await;
+    let position = second.main().position();
+    until("the first node has read that", || {
+        first.main().position() >= position
+    })
+    .await;
+    holds.free.add_permits(1000);
+    holds.late.add_permits(1);
+    assert!(slower.await.is_err(), "it was never let in");
+    assert_eq!(first.main().local_len(), 0);
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_replay_that_takes_long_is_stored_as_such_until_it_has_ended() {
+    const EVENTS: usize = 1500;
+    let (node, holds) = slow_node(&Memory::default(), 0, 1000, rooms);
+    let carried = missed(&node, EVENTS).await;
+    let mut client = Client::open(node.address, Some(&carried), Some(4096)).await;
+    assert!(client.has_recovered(&carried));
+    let before = holds.updated().len();
+    // It reads nothing.
+    until("it is stored that it lacks something", || {
+        holds.updated().len() > before
+    })
+    .await;
+    assert!(!holds.updated()[before].is_caught_up);
+    publish(&node, "end", &Value::Null).await;
+    read_event(&mut client, "end").await;
+    assert_eq!(client.args_of("news").len(), EVENTS);
+    until("it is stored that it lacks nothing", || {
+        holds.updated().len() > before + 1
+    })
+    .await;
+    assert!(holds.updated()[before + 1].is_caught_up);
 }

@@ -185,6 +185,7 @@ impl Sessions for MemorySessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Quiet;
     use crate::sid::{NodeId, Pid, Sid};
 
     fn record() -> Record {
@@ -202,6 +203,7 @@ mod tests {
             is_untouched: false,
             data: "".into(),
             overflowed_at: None,
+            quiet: Quiet::default(),
         }
     }
 
