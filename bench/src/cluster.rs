@@ -36,6 +36,13 @@ pub(crate) enum Link {
     RedisStreams,
 }
 
+impl Link {
+    /// Whether an event ends with the offset that recovery needs.
+    fn has_offsets(self) -> bool {
+        matches!(self, Self::Logged { .. } | Self::RedisStreams)
+    }
+}
+
 /// Running servers and their broker; all are killed if dropped.
 pub(crate) struct Cluster {
     pub(crate) servers: Vec<Server>,

@@ -15,7 +15,7 @@ use crate::wire;
 /// What every event carries.
 pub(crate) const DATA_BYTES: usize = 64;
 /// Connections that are being opened at the same time.
-const CONNECTS_IN_FLIGHT: usize = 64;
+pub(crate) const CONNECTS_IN_FLIGHT: usize = 64;
 /// Connections from one loopback address: far fewer than it has ports.
 const CONNECTIONS_PER_ADDRESS: usize = 1000;
 

@@ -73,6 +73,10 @@ pub(crate) async fn round(link: Link, sizes: Sizes) -> Result<Round> {
         })
         .await?;
     let delivery = rooms.delivery();
+    ensure!(
+        delivery.matches("\",\"").count() == if link.has_offsets() { 2 } else { 1 },
+        "the events are not those of {link:?}: {delivery}"
+    );
     drop(rooms);
     cluster.stop().await?;
     Ok(Round {

@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::{Cluster, Link};
 use crate::client::Client;
-use crate::load;
+use crate::load::{self, CONNECTS_IN_FLIGHT};
 use crate::process::{Cores, Uses as _};
 use crate::room;
 use crate::wire;
@@ -67,6 +67,10 @@ impl Storm {
 struct Field {
     home: SocketAddr,
     refuge: SocketAddr,
+    /// Clients that are connecting for the first time.
+    turns: Semaphore,
+    /// Clients that are in the room.
+    here: Cell<usize>,
     /// Victims that have a connection again and everything sent so far.
     back: Cell<usize>,
     recovered: Cell<usize>,
@@ -123,6 +127,8 @@ pub(crate) async fn storm(link: Link, cause: Cause, sizes: Sizes) -> Result<Stor
     let field = Rc::new(Field {
         home: cluster.servers[0].address,
         refuge: cluster.servers[1].address,
+        turns: Semaphore::new(CONNECTS_IN_FLIGHT),
+        here: Cell::default(),
         back: Cell::default(),
         recovered: Cell::default(),
         lost: Cell::default(),
@@ -191,27 +197,41 @@ pub(crate) async fn storm(link: Link, cause: Cause, sizes: Sizes) -> Result<Stor
     })
 }
 
-/// Connects all clients and lets them join the room.
+/// Starts all clients; returns when they are in the room.
 async fn gather(
     field: &Rc<Field>,
     clients: usize,
     is_cut: &watch::Receiver<bool>,
 ) -> Result<JoinSet<Result<()>>> {
     let mut tasks = JoinSet::new();
-    for (server, is_victim) in [(field.home, true), (field.refuge, false)] {
-        for index in 0..clients {
-            let mut progress = Progress::default();
-            let (mut client, _) = enter(server, index, field, &mut progress).await?;
-            join(&mut client, &mut progress, field).await?;
-            let field = Rc::clone(field);
-            if is_victim {
-                tasks.spawn_local(victim(client, index, progress, field, is_cut.clone()));
-            } else {
-                tasks.spawn_local(async move { receive(client, &mut progress, &field).await });
+    for index in 0..clients {
+        tasks.spawn_local(victim(index, Rc::clone(field), is_cut.clone()));
+        tasks.spawn_local(bystander(index, Rc::clone(field)));
+    }
+    while field.here.get() < 2 * clients {
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            ended = tasks.join_next() => {
+                ended.context("nobody takes part")???;
             }
         }
     }
     Ok(tasks)
+}
+
+/// Connects for the first time, and joins the room: some at a time.
+async fn arrive(server: SocketAddr, index: usize, field: &Field) -> Result<(Client, Progress)> {
+    let _turn = field.turns.acquire().await?;
+    let mut progress = Progress::default();
+    let (mut client, _) = enter(server, index, field, &mut progress).await?;
+    join(&mut client, &mut progress, field).await?;
+    field.here.set(field.here.get() + 1);
+    Ok((client, progress))
+}
+
+async fn bystander(index: usize, field: Rc<Field>) -> Result<()> {
+    let (client, mut progress) = arrive(field.refuge, index, &field).await?;
+    receive(client, &mut progress, &field).await
 }
 
 /// Connects, with the session that it had if it had one; true if it was recovered.
@@ -269,13 +289,8 @@ async fn receive(mut client: Client, progress: &mut Progress, field: &Field) -> 
 }
 
 /// Loses its connection once, and returns to the other server.
-async fn victim(
-    client: Client,
-    index: usize,
-    mut progress: Progress,
-    field: Rc<Field>,
-    mut is_cut: watch::Receiver<bool>,
-) -> Result<()> {
+async fn victim(index: usize, field: Rc<Field>, mut is_cut: watch::Receiver<bool>) -> Result<()> {
+    let (client, mut progress) = arrive(field.home, index, &field).await?;
     tokio::select! {
         // Ours or the server's end of the connection: both are the storm.
         _ended = receive(client, &mut progress, &field) => {}
