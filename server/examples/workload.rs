@@ -1,8 +1,9 @@
 //! The server that load tools drive, with a contract that does not change.
 //!
 //! `cargo run --release -p chatcluster-server --example workload`, environment `PORT` (3000; node i on `PORT` + i), `NODES`
-//! (1), `RECOVERY=1`; `NATS_URL`, `NATS_PREFIX` (`workload`) and `NATS_REPLICAS` (1) join it to a cluster. Prints `READY`.
-//! Handlers: `join(room, ack)` joins and acknowledges `"ok"`; `echo(data, ack)` acknowledges with data; `pub(room, data)` emits `m` with data to the room. SIGTERM drains. One thread for each node.
+//! (1), `RECOVERY=1`, `DELIVERY=Ephemeral` (`Logged`); `NATS_URL`, `NATS_PREFIX` (`workload`) and `NATS_REPLICAS` (1) join it
+//! to a cluster. Prints `READY`. Handlers: `join(room, ack)` joins and acknowledges `"ok"`; `echo(data, ack)` acknowledges
+//! with data; `pub(room, data)` emits `m` with data to the room. SIGTERM drains. One thread for each node.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -15,7 +16,7 @@ use chatcluster_engineio::serve;
 use chatcluster_socketio::adapter::Cluster;
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::{
-    AckSender, Arguments, Config, Data, Event, NodeId, Recovery, SocketIo, SocketRef,
+    AckSender, Arguments, Config, Data, Delivery, Event, NodeId, Recovery, SocketIo, SocketRef,
 };
 use chatcluster_socketio_nats::NatsCluster;
 use serde_json::value::RawValue;
@@ -113,7 +114,7 @@ async fn serve_until_stopped(mut node: Node) -> anyhow::Result<()> {
         .config(config)
         .cluster(cluster)
         .build()?;
-    set_up(&io);
+    set_up(&io, delivery()?);
     if let Some(nats) = &nats {
         nats.sweep_sessions(Recovery::default().window);
         nats.caught_up().await;
@@ -152,8 +153,16 @@ async fn join(index: u16) -> anyhow::Result<Option<NatsCluster>> {
     ))
 }
 
-fn set_up(io: &SocketIo) {
-    io.ns("/", async || {})
+fn delivery() -> anyhow::Result<Delivery> {
+    match std::env::var("DELIVERY").as_deref() {
+        Ok("Ephemeral") => Ok(Delivery::Ephemeral),
+        Ok("Logged") | Err(_) => Ok(Delivery::Logged),
+        Ok(other) => anyhow::bail!("DELIVERY: Logged or Ephemeral is expected, not {other}"),
+    }
+}
+
+fn set_up(io: &SocketIo, delivery: Delivery) {
+    io.ns_with("/", delivery, async || {})
         .on("join", async |s: SocketRef, Data(room): Data<String>, ack: AckSender| {
             s.join(room).await;
             if let Err(error) = ack.send("ok") {

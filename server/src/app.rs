@@ -198,9 +198,9 @@ impl Shared {
 
     /// The drain of these nodes, which is shown to Prometheus, too.
     fn drain(&self, nodes: &[Node]) -> Arc<Drain> {
-        let entrances: Vec<_> = nodes.iter().map(Node::entrance).collect();
-        let servers = move || entrances.iter().filter_map(Entrance::io).cloned().collect();
-        let drain = Drain::new(servers, self.accepting.clone());
+        let entrances = nodes.iter().map(Node::entrance).collect();
+        let relay = self.membership.as_ref().and_then(|m| m.relay().cloned());
+        let drain = Drain::new(entrances, self.accepting.clone()).with_relay(relay);
         let drain = Arc::new(drain);
         let shown = drain.clone();
         self.metrics.add_samples(move || shown.samples());

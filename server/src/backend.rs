@@ -143,8 +143,11 @@ impl Door {
 
     /// The namespace of this name, from when clients are let in until the server has left the cluster.
     fn namespace(&self, path: &str) -> Result<Arc<Namespace>, Refusal> {
-        let io = self.0.entrance.io().filter(|_| self.0.chat.is_up_to_date());
-        let io = io.ok_or(Code::Starting)?;
+        let entrance = &self.0.entrance;
+        let io = entrance.io().ok_or_else(|| entrance.why_not())?;
+        if !self.0.chat.is_up_to_date() {
+            return Err(Code::Starting.into());
+        }
         if path != CHAT {
             return Err(Refusal::of(Code::NoSuchPath, "ns"));
         }

@@ -17,18 +17,18 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 use crate::codes::Code;
 use crate::http::Flag;
 use crate::metrics::scrape::Sample;
-use crate::node::refusal;
+use crate::node::{Entrance, refusal};
+use crate::relay::Relay;
 
 /// How often connections are closed: the pace is spread over ticks this long.
 const TICK: Duration = Duration::from_millis(50);
 /// What closing the last connections may take beyond the deadline, of all nodes together.
 const LAST: Duration = Duration::from_secs(2);
 
-type Servers = Box<dyn Fn() -> Vec<SocketIo> + Send + Sync>;
-
 /// The one drain of a process.
 pub struct Drain {
-    servers: Servers,
+    entrances: Vec<Entrance>,
+    relay: Option<Relay>,
     accepting: Flag,
     step: watch::Sender<Step>,
 }
@@ -47,29 +47,37 @@ enum Step {
 pub struct State {
     /// It has begun.
     pub draining: bool,
-    /// Sessions that are open.
+    /// Sessions that are open, and WebSockets of other servers' that come through this one.
     pub sessions: usize,
     /// It has ended: nothing is left, or the deadline has passed.
     pub done: bool,
 }
 
 impl Drain {
-    /// A drain that has not begun, of the servers that there are whenever it looks. `accepting` is taken back when it begins.
-    pub fn new(
-        servers: impl Fn() -> Vec<SocketIo> + Send + Sync + 'static,
-        accepting: Flag,
-    ) -> Self {
+    /// A drain that has not begun, of nodes some of which may not let clients in yet. `accepting` is taken back when it
+    /// begins.
+    pub fn new(entrances: Vec<Entrance>, accepting: Flag) -> Self {
         let (step, _) = watch::channel(Step::Serving);
         Self {
-            servers: Box::new(servers),
+            entrances,
+            relay: None,
             accepting,
             step,
         }
     }
 
-    /// Begins, unless it has begun: from now on this server is not ready. Who called [`Drain::begun`] does the rest.
+    /// With what carries other servers' connections: they go at the same pace.
+    #[must_use]
+    pub fn with_relay(mut self, relay: Option<Relay>) -> Self {
+        self.relay = relay;
+        self
+    }
+
+    /// Begins, unless it has begun: from now on this server is not ready, and a node that does not let clients in never
+    /// will. Who called [`Drain::begun`] does the rest.
     pub fn begin(&self) {
         self.accepting.set(false);
+        self.entrances.iter().for_each(Entrance::shut);
         self.step.send_if_modified(|step| {
             let begins = *step == Step::Serving;
             if begins {
@@ -123,7 +131,7 @@ impl Drain {
         );
         // Whoever sends clients here learns late that this node is going: they are still served.
         sleep_until((begin + pace.settle).min(deadline)).await;
-        for server in (self.servers)() {
+        for server in self.servers() {
             server.engine().refuse_handshakes(going());
         }
         self.step.send_replace(Step::Closing);
@@ -137,7 +145,7 @@ impl Drain {
             );
         }
         let end = Instant::now() + LAST;
-        for server in (self.servers)() {
+        for server in self.servers() {
             server
                 .close(end.saturating_duration_since(Instant::now()))
                 .await;
@@ -146,11 +154,15 @@ impl Drain {
         tracing::info!(seconds = begin.elapsed().as_secs_f32(), "drained");
     }
 
+    fn servers(&self) -> Vec<SocketIo> {
+        let open = self.entrances.iter().filter_map(Entrance::io);
+        open.cloned().collect()
+    }
+
     fn sessions(&self) -> usize {
-        (self.servers)()
-            .iter()
-            .map(|server| server.engine().session_count())
-            .sum()
+        let servers = self.servers();
+        let own = servers.iter().map(|server| server.engine().session_count());
+        own.sum::<usize>() + self.relay.as_ref().map_or(0, Relay::carried_count)
     }
 
     async fn close_paced(&self, per_second: u32) {
@@ -158,7 +170,10 @@ impl Drain {
         let mut reported = Instant::now();
         while self.sessions() > 0 {
             pace.tick().await;
-            pace.close(&(self.servers)());
+            let left = pace.close(&self.servers());
+            if let Some(relay) = &self.relay {
+                relay.end_carried(left);
+            }
             if reported.elapsed() > Duration::from_secs(1) {
                 reported = Instant::now();
                 tracing::info!(sessions = self.sessions(), "draining");
@@ -192,18 +207,44 @@ impl Pace {
         self.ticks.tick().await;
     }
 
-    /// Closes as many as are due by this tick; without so many, what is due is not saved up.
-    pub fn close(&mut self, servers: &[SocketIo]) {
+    /// Closes as many as are due by this tick; returns how many more there might have been, which is not saved up.
+    pub fn close(&mut self, servers: &[SocketIo]) -> usize {
         self.owed += self.per_tick;
         let due = self.owed as usize;
         self.owed -= due as f64;
         let open = servers.iter().flat_map(|server| server.engine().sessions());
-        for session in open.take(due) {
-            session.close(CloseReason::ServerShuttingDown);
-        }
+        let closed = open
+            .take(due)
+            .map(|session| session.close(CloseReason::ServerShuttingDown));
+        due - closed.count()
     }
 }
 
 fn going() -> Refusal {
     refusal(Code::Draining)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Readiness;
+
+    fn entrances() -> (Entrance, Entrance) {
+        let (early, late) = (Entrance::default(), Entrance::default());
+        assert!(early.open(SocketIo::builder().build().unwrap()));
+        (early, late)
+    }
+
+    #[tokio::test]
+    async fn a_node_that_joins_its_cluster_while_it_drains_lets_nobody_in() {
+        let (early, late) = entrances();
+        let accepting = Readiness::default().flag("accepting", "draining");
+        let drain = Drain::new(vec![early, late.clone()], accepting);
+        assert_eq!(late.why_not(), Code::Starting);
+        drain.begin();
+        assert!(!late.open(SocketIo::builder().build().unwrap()));
+        assert!(late.io().is_none());
+        assert_eq!(late.why_not(), Code::Draining);
+        assert_eq!(drain.servers().len(), 1, "who was let in before is drained");
+    }
 }

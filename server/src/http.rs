@@ -55,7 +55,7 @@ mod tests {
             let request = Request::get(path).body(Body::empty()).unwrap();
             router.oneshot(request).await.unwrap()
         };
-        let drain = Drain::new(Vec::new, readiness.flag("accepting", "draining"));
+        let drain = Drain::new(Vec::new(), readiness.flag("accepting", "draining"));
         let router = admin(&readiness, &Arc::new(Metrics::new()), &Arc::new(drain));
         assert_eq!(ask(router.clone(), "/drain").await.status(), 200);
         let answer = ask(router, "/metrics").await;

@@ -170,6 +170,10 @@ impl Membership {
         let Some(cluster) = self.joined.get() else {
             return Err(self.obstacle.lock().clone());
         };
+        // What is denied may be why the log cannot be read: it says more.
+        if let Some(denied) = cluster.denied() {
+            return Err(format!("NATS denies this server: {denied}"));
+        }
         if let Some(trouble) = cluster.trouble() {
             return Err(trouble);
         }

@@ -3,9 +3,11 @@
 //! A node's sockets live on its runtime; nodes meet only in the cluster. Several nodes in one process use all cores, each
 //! as the tutorial's worker does.
 
+mod entrance;
+
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::extract::Request;
@@ -30,6 +32,8 @@ use crate::hand_over;
 use crate::limits::Connections;
 use crate::membership::Membership;
 use crate::relay::{Passed, Relay};
+
+pub use entrance::Entrance;
 
 /// How long a client that was refused for want of room should wait.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
@@ -59,23 +63,6 @@ impl Place {
             Self::Here(_) => None,
             Self::OnNats(membership) => membership.relay().cloned(),
         }
-    }
-}
-
-/// A node's Socket.IO server, once it lets clients in.
-#[derive(Clone, Default)]
-pub struct Entrance(Arc<OnceLock<SocketIo>>);
-
-impl Entrance {
-    /// The server, if clients are let in.
-    #[must_use]
-    pub fn io(&self) -> Option<&SocketIo> {
-        self.0.get()
-    }
-
-    pub(crate) fn open(&self, io: SocketIo) {
-        // A node joins once.
-        let _is_open = self.0.set(io);
     }
 }
 
@@ -200,7 +187,12 @@ async fn serve_member(
             namespace.opened().await;
         }
         membership.report_progress(&cluster).await;
-        door.entrance.open(io.clone());
+        if !door.entrance.open(io.clone()) {
+            tracing::info!(
+                "the cluster was joined too late: this server is draining and lets nobody in"
+            );
+            return Ok(());
+        }
         membership.serve();
         // Clients are served by now: they are looked after until the end.
         tokio::select! {
@@ -339,7 +331,7 @@ fn with_sockets(routes: Router, entrance: Entrance, relay: Option<Relay>) -> Rou
                 Ok(answer) => answer.into_response(),
                 Err(never) => match never {},
             },
-            (Passed::Here(_), None) => not_yet(),
+            (Passed::Here(_), None) => not_yet(entrance.why_not()),
         }
     };
     routes
@@ -347,9 +339,9 @@ fn with_sockets(routes: Router, entrance: Entrance, relay: Option<Relay>) -> Rou
         .route("/socket.io", any(handle))
 }
 
-/// What clients are told until the cluster is joined, in the words of a refused handshake.
-pub(crate) fn not_yet() -> Response {
-    let refusal = refusal(Code::Starting);
+/// What clients are told until the cluster is joined, or because it is not any more, in the words of a refused handshake.
+pub(crate) fn not_yet(code: Code) -> Response {
+    let refusal = refusal(code);
     let headers: HeaderMap = refusal.headers.into_iter().collect();
     let body = serde_json::json!({ "code": 4, "message": refusal.message });
     (refusal.status, headers, Json(body)).into_response()

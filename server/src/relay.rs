@@ -10,6 +10,7 @@
 
 mod address;
 mod asking;
+mod carried;
 mod carrying;
 mod entrance;
 mod headers;
@@ -32,10 +33,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 use crate::files;
 use crate::node;
+use carried::Carried;
 use measures::Measures;
 pub use passing::Passed;
 use token::Secret;
@@ -69,7 +70,7 @@ struct Shared {
     bounds: Bounds,
     /// One permit for each request or WebSocket under way; without one a request is refused.
     room: Arc<Semaphore>,
-    carried: Mutex<JoinSet<()>>,
+    carried: Carried,
     measures: Measures,
 }
 
@@ -134,7 +135,7 @@ impl Relay {
             room: Arc::new(Semaphore::new(
                 config.limits.connections.min(Semaphore::MAX_PERMITS),
             )),
-            carried: Mutex::default(),
+            carried: Carried::default(),
             measures: Measures::default(),
         }))))
     }
@@ -143,6 +144,17 @@ impl Relay {
     #[must_use]
     pub fn tag(&self) -> SidTag {
         self.0.tag
+    }
+
+    /// WebSockets of other servers' sessions that come through this one.
+    #[must_use]
+    pub fn carried_count(&self) -> usize {
+        self.0.carried.count()
+    }
+
+    /// Ends this many of them: their clients come back through another server.
+    pub fn end_carried(&self, count: usize) {
+        self.0.carried.end(count);
     }
 
     /// What was counted.

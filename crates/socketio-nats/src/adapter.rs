@@ -11,7 +11,7 @@ use chatcluster_socketio::log::{
     AppendDone, AppendError, Appended, Entry, Envelope, Record, Target,
 };
 use chatcluster_socketio::session::Sessions;
-use chatcluster_socketio::{NodeId, NotRecovered};
+use chatcluster_socketio::{Delivery, NodeId, NotRecovered};
 use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 
@@ -28,19 +28,29 @@ const HEADROOM: usize = 1024;
 pub(crate) struct NatsAdapter {
     namespace: Box<str>,
     token: Box<str>,
+    delivery: Delivery,
     start_position: u64,
     ephemeral: Ephemeral,
     shared: Arc<Shared>,
 }
 
 impl NatsAdapter {
-    /// Joins a namespace: it is delivered what the log says from here on.
-    pub(crate) fn open(shared: Arc<Shared>, namespace: &str, local: Weak<dyn Local>) -> Self {
-        let start_position = shared.pipeline.follow(namespace, local.clone());
+    /// Joins a namespace: it is delivered what the log says from here on, if it is logged.
+    pub(crate) fn open(
+        shared: Arc<Shared>,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Self {
+        let start_position = match delivery {
+            Delivery::Logged => shared.pipeline.follow(namespace, local.clone()),
+            Delivery::Ephemeral => 0,
+        };
         let ephemeral = Ephemeral::open(shared.broker.clone(), namespace, local);
         Self {
             namespace: namespace.into(),
             token: token(namespace).into(),
+            delivery,
             start_position,
             ephemeral,
             shared,
@@ -82,7 +92,10 @@ impl Adapter for NatsAdapter {
     }
 
     fn epoch(&self) -> u64 {
-        self.shared.pipeline.epoch()
+        match self.delivery {
+            Delivery::Logged => self.shared.pipeline.epoch(),
+            Delivery::Ephemeral => 0,
+        }
     }
 
     fn start_position(&self) -> u64 {
@@ -151,8 +164,7 @@ impl Adapter for NatsAdapter {
 
     fn cast(&self, cast: Cast) {
         self.ephemeral.cast(&cast);
-        // A server-side event is for the others only.
-        if matches!(cast, Cast::ServerSide { .. }) {
+        if cast.is_for_others_only() {
             return;
         }
         let own = Item::Own {

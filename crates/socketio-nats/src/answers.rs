@@ -88,7 +88,7 @@ fn refuse(link: &Link, outgoing: &Queue<Outgoing>, ask: &Ask, to: Subject) {
         payload,
         weight: Weight::Droppable,
     };
-    if outgoing.push(message, Weight::Droppable).is_err() {
+    if message.queue(outgoing).is_err() {
         link.unsent(Weight::Droppable);
     }
 }

@@ -5,18 +5,19 @@ use std::sync::{Arc, Weak};
 use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Cast, Local};
 use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
 
 use crate::codec;
 use crate::ephemeral::{Link, Outgoing};
 use crate::ports::Letters;
-use crate::queue::{Queue, Weight};
+use crate::queue::{Queue, Taker, Weight};
 
 /// A session on two connections is worse than a lost event: an eviction is kept longer.
 fn weight(cast: &Cast) -> Weight {
     match cast {
         Cast::Evict { .. } => Weight::Needed,
-        Cast::Volatile { .. } | Cast::ServerSide { .. } => Weight::Droppable,
+        Cast::Volatile { .. } | Cast::ServerSide { .. } | Cast::Ephemeral { .. } => {
+            Weight::Droppable
+        }
     }
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn send(link: &Link, outgoing: &Queue<Outgoing>, cast: &Cast) {
         payload,
         weight,
     };
-    if outgoing.push(message, weight).is_err() {
+    if message.queue(outgoing).is_err() {
         link.unsent(weight);
     }
 }
@@ -55,8 +56,8 @@ pub(crate) async fn receive(link: Arc<Link>, mut casts: Letters, arrived: Queue<
         if node == *link.broker.peers.node() {
             continue;
         }
-        let weight = weight(&cast);
-        if arrived.push(cast, weight).is_err() {
+        let (bytes, weight) = (message.payload.len(), weight(&cast));
+        if arrived.push(cast, bytes, weight).is_err() {
             match weight {
                 Weight::Droppable => link.broker.counters.casts_undelivered.increment(),
                 Weight::Needed => link.eviction_lost(),
@@ -66,11 +67,7 @@ pub(crate) async fn receive(link: Arc<Link>, mut casts: Letters, arrived: Queue<
 }
 
 /// Hands casts to the namespace.
-pub(crate) async fn deliver(
-    link: Arc<Link>,
-    mut arrived: mpsc::Receiver<Cast>,
-    local: Weak<dyn Local>,
-) {
+pub(crate) async fn deliver(link: Arc<Link>, mut arrived: Taker<Cast>, local: Weak<dyn Local>) {
     while let Some(cast) = arrived.recv().await {
         // Without the namespace there is nobody whom it could concern.
         if let Some(local) = local.upgrade()

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
+use chatcluster_socketio::{Delivery, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -93,6 +93,7 @@ impl Error {
 #[derive(Clone)]
 pub struct NatsCluster {
     shared: Arc<Shared>,
+    denials: Arc<Denials>,
 }
 
 pub(crate) struct Shared {
@@ -142,10 +143,11 @@ impl NatsCluster {
         // What is denied is not answered: it would be a timeout that does not say why.
         tokio::select! {
             biased;
-            entered = entering => entered.map_err(|error| match denials.seen() {
-                Some(denied) => Error::Denied { denied },
-                None => error,
-            }),
+            entered = entering => match (entered, denials.seen()) {
+                (Ok(cluster), _) => Ok(Self { denials: denials.clone(), ..cluster }),
+                (Err(_), Some(denied)) => Err(Error::Denied { denied }),
+                (Err(error), None) => Err(error),
+            },
             denied = denials.first() => Err(Error::Denied { denied }),
         }
     }
@@ -205,6 +207,7 @@ impl NatsCluster {
                 engine: Mutex::new(Some(engine)),
                 tasks: Mutex::default(),
             }),
+            denials: Arc::default(),
         })
     }
 
@@ -218,6 +221,12 @@ impl NatsCluster {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.shared.health.borrow().clone()
+    }
+
+    /// What NATS denies this node, by act and subject; `None` as far as is known.
+    #[must_use]
+    pub fn denied(&self) -> Option<String> {
+        self.denials.now()
     }
 
     /// The other nodes that follow the log now. Where this one cannot and they can, clients are better off there.
@@ -333,9 +342,14 @@ impl Shared {
 }
 
 impl Cluster for NatsCluster {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
         let shared = self.shared.clone();
-        let adapter = NatsAdapter::open(shared.clone(), namespace, local);
+        let adapter = NatsAdapter::open(shared.clone(), namespace, delivery, local);
         shared.start();
         Arc::new(adapter)
     }

@@ -169,7 +169,10 @@ fn back_off(attempts: usize) -> Duration {
 
 fn note(event: &Event, counters: &Counters, denials: &Denials) {
     match event {
-        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Connected => {
+            denials.connected();
+            tracing::info!("connected to NATS");
+        }
         Event::Disconnected => {
             counters.connections_lost.increment();
             tracing::warn!("the connection to NATS is lost");

@@ -14,7 +14,7 @@ use async_nats::{Subject, SubscribeError};
 use bytes::Bytes;
 use chatcluster_socketio::adapter::{Answers, Cast, Local, Request};
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -25,7 +25,7 @@ use crate::counters::Counters;
 use crate::names::Names;
 use crate::peers::Peers;
 use crate::ports::{Letters, Wire};
-use crate::queue::{Queue, Weight};
+use crate::queue::{Queue, Refused, Taker, Weight};
 use crate::requests::{self, Asks};
 
 /// How long the broker may take to bring the sign back that the subscriptions stand; then another one is sent.
@@ -79,6 +79,14 @@ pub(crate) struct Outgoing {
     pub(crate) weight: Weight,
 }
 
+impl Outgoing {
+    /// Never waits.
+    pub(crate) fn queue(self, queue: &Queue<Self>) -> Result<(), Refused> {
+        let (bytes, weight) = (self.payload.len(), self.weight);
+        queue.push(self, bytes, weight)
+    }
+}
+
 impl Ephemeral {
     /// Starts to listen, on the current runtime. What is sent before [`Ephemeral::opened`] waits until the own answers
     /// can arrive; what others send before it may be lost.
@@ -113,8 +121,8 @@ impl Ephemeral {
         }
     }
 
-    /// Sends to the other nodes. Never waits: beyond 1024 that wait, and while there is no connection, a cast is dropped
-    /// and counted; an eviction only beyond 1024 more.
+    /// Sends to the other nodes. Never waits: beyond 65,536 or 64 MiB that wait, and while there is no connection, a cast is
+    /// dropped and counted; an eviction only beyond 1024 more.
     pub(crate) fn cast(&self, cast: &Cast) {
         casts::send(&self.link, &self.outgoing, cast);
     }
@@ -232,7 +240,7 @@ async fn subscribe(link: &Link) -> Result<Subscriptions, SubscribeError> {
 async fn run(
     link: Arc<Link>,
     outgoing: Queue<Outgoing>,
-    queued: mpsc::Receiver<Outgoing>,
+    queued: Taker<Outgoing>,
     local: Weak<dyn Local>,
 ) {
     let subscriptions = tokio::select! {
@@ -300,7 +308,7 @@ async fn stay(link: &Link) {
 }
 
 /// Publishes what is queued, in order. After the end it takes nothing new and publishes the rest.
-async fn publish(link: Arc<Link>, mut queued: mpsc::Receiver<Outgoing>) {
+async fn publish(link: Arc<Link>, mut queued: Taker<Outgoing>) {
     let mut closed = pin!(link.closed());
     let mut is_open = true;
     loop {

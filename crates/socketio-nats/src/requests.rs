@@ -224,9 +224,7 @@ fn put(
         payload,
         weight: Weight::Droppable,
     };
-    let is_sent = link.is_connected()
-        && !link.is_closed()
-        && outgoing.push(message, Weight::Droppable).is_ok();
+    let is_sent = link.is_connected() && !link.is_closed() && message.queue(outgoing).is_ok();
     if !is_sent {
         link.unsent(Weight::Droppable);
     }

@@ -64,6 +64,7 @@ pub(crate) fn session_of(node: &str) -> Record {
         data: r#"{"name":"x"}"#.into(),
         overflowed_at: None,
         quiet: Quiet::default(),
+        ended: None,
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use chatcluster_engineio::{Cors, serve};
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::{
-    Arguments, Config, ConnectError, Connecting, NodeId, Recovery, SocketIo,
+    Arguments, Config, ConnectError, Connecting, Delivery, NodeId, Recovery, SocketIo,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -92,6 +92,7 @@ fn set_up(io: &SocketIo, index: u16) {
     };
     let handler = handlers::on_connect(io.clone(), index);
     io.ns("/", handler.clone()).on_server_side("relay", relay);
+    io.ns_with("/ephemeral", Delivery::Ephemeral, handler.clone());
     io.ns("/secret", handler.clone())
         .with(|connecting| async move { first(&connecting) })
         .with(|connecting| async move { second(&connecting) });

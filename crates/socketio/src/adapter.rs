@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::arguments::Arguments;
+use crate::config::Delivery;
 use crate::counters::NotRecovered;
 use crate::event::Event;
 use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
@@ -44,6 +45,15 @@ pub enum Cast {
         /// The event.
         event: Event,
     },
+    /// An event of a namespace without a log ([`Delivery::Ephemeral`]); the sender's own clients have it.
+    Ephemeral {
+        /// Who gets it.
+        to: Selection,
+        /// What they get.
+        event: Event,
+        /// Who cannot be written to at once does not get it.
+        is_volatile: bool,
+    },
     /// A session was taken over: whoever still has it with a lower revision closes that connection.
     Evict {
         /// The session's socket id.
@@ -51,6 +61,14 @@ pub enum Cast {
         /// The new owner's revision.
         revision: u64,
     },
+}
+
+impl Cast {
+    /// True for what the node that casts it does not get itself.
+    #[must_use]
+    pub fn is_for_others_only(&self) -> bool {
+        matches!(self, Self::ServerSide { .. } | Self::Ephemeral { .. })
+    }
 }
 
 /// Asked of all other nodes; each answers once or is named as missing.
@@ -161,7 +179,8 @@ pub trait Adapter: Send + Sync + 'static {
         through: u64,
     ) -> BoxFuture<'static, Result<Vec<Arc<Entry>>, NotRecovered>>;
 
-    /// Sends to all other nodes and, behind everything appended so far, to this one.
+    /// Sends to all other nodes and, unless it is for others only, behind everything appended so far, to this one. What one
+    /// node casts arrives on each other in the order of the calls, as far as it arrives.
     fn cast(&self, cast: Cast);
 
     /// Asks all other nodes; resolves when all have answered or the time is up.
@@ -180,5 +199,9 @@ pub trait Adapter: Send + Sync + 'static {
 /// Makes the adapter of each namespace.
 pub trait Cluster: Send + Sync + 'static {
     /// Joins a namespace on this node. Called inside the node's tokio runtime, on which deliveries then run.
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter>;
+    ///
+    /// With [`Delivery::Ephemeral`] the adapter only casts and asks: it delivers, advances and restarts nothing, its epoch
+    /// and start position are 0, and nothing is appended to it nor stored in its sessions.
+    fn open(&self, namespace: &str, delivery: Delivery, local: Weak<dyn Local>)
+    -> Arc<dyn Adapter>;
 }

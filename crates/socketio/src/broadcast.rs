@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::ack::BroadcastAcks;
-use crate::adapter::{Answer, Answers, Cast, RemoteSocket, Request, Selection};
+use crate::adapter::{Answer, Answers, RemoteSocket, Request, Selection};
+use crate::config::Delivery;
 use crate::event::{EmitError, Event};
 use crate::log::{AppendError, Appended, Envelope, Record, Room, Target};
 use crate::namespace::Namespace;
@@ -162,7 +163,8 @@ impl Broadcast {
     // --- events ---
 
     /// Emits through the log: everybody gets the events of a namespace in one order, and who recovers gets them too.
-    /// Calls one after another are logged in their order.
+    /// Calls one after another are logged in their order. Where there is none ([`Delivery::Ephemeral`]) this node's sockets
+    /// get it here and now, those of the others at most once and in this node's order.
     ///
     /// # Errors
     /// [`EmitError::Reserved`], [`EmitError::Encode`].
@@ -174,7 +176,8 @@ impl Broadcast {
     /// As [`Broadcast::emit`], with an event made before. A log that refuses it is logged and counted; to know, use
     /// [`Broadcast::append`].
     pub fn emit_event(&self, event: Event) {
-        if self.is_local || self.is_volatile {
+        let has_log = self.namespace.delivery() == Delivery::Logged;
+        if self.is_local || self.is_volatile || !has_log {
             return self.send_unlogged(event);
         }
         let refused = |result: Result<Appended, AppendError>| {
@@ -192,7 +195,8 @@ impl Broadcast {
             self.namespace
                 .broadcast_locally(&to, &event, self.is_volatile);
         } else {
-            self.namespace.adapter().cast(Cast::Volatile { to, event });
+            self.namespace
+                .broadcast_unlogged(to, event, self.is_volatile);
         }
     }
 
@@ -208,7 +212,7 @@ impl Broadcast {
 
     /// Emits through the log and tells when it is there, and at which position. With a record the event is stored
     /// before anybody gets it, and a second record with the same key reaches nobody. Submitted at once, in order;
-    /// `local` and `volatile` do not apply.
+    /// `local` and `volatile` do not apply. Refused with [`AppendError::NoLog`] where there is no log.
     #[must_use = "the event is on its way; drop the answer explicitly if it does not matter"]
     pub fn append(&self, event: Event, record: Option<Record>) -> Appending {
         let (sender, receiver) = oneshot::channel();

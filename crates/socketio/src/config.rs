@@ -48,6 +48,19 @@ impl Config {
     }
 }
 
+/// How the events of a namespace reach its clients. The same on all nodes of a cluster: a namespace that is logged on one and
+/// ephemeral on another is two halves that do not hear each other's broadcasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Through the namespace's log: one order for everybody, on all nodes, and who recovers gets what it missed.
+    #[default]
+    Logged,
+    /// Past any log: this node's clients get an event at once, those of the others at most once, in the order in which this
+    /// node emitted. There is neither `pid` nor offset, a client that returns is a new one, and nothing can be stored
+    /// ([`crate::Broadcast::append`] is refused). For what is worth nothing a moment later: cursors, positions, levels.
+    Ephemeral,
+}
+
 /// Connection state recovery.
 #[derive(Debug, Clone)]
 pub struct Recovery {

@@ -44,6 +44,9 @@ pub enum EmitError {
     /// The event is larger than the log takes; nothing was sent.
     #[error("the event is too large for the log")]
     TooLarge,
+    /// The namespace is [`crate::Delivery::Ephemeral`]: it has no log; nothing was sent.
+    #[error("the namespace has no log")]
+    NoLog,
     /// The socket is no longer connected.
     #[error("the socket is closed")]
     Closed,
@@ -76,6 +79,7 @@ impl From<AppendError> for EmitError {
             AppendError::NotStored => Self::NotStored,
             AppendError::Unanswered => Self::Unanswered,
             AppendError::TooLarge => Self::TooLarge,
+            AppendError::NoLog => Self::NoLog,
             AppendError::Closed => Self::Closed,
         }
     }

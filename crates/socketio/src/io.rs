@@ -1,5 +1,7 @@
 //! The server as its user builds it: namespaces with their handlers, on a transport, in a cluster.
 
+mod handle;
+
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,23 +10,22 @@ use std::time::Duration;
 use chatcluster_engineio::{
     Accept, CloseReason, ConfigError, Connection, Engine, Handshake, Refusal, Session,
 };
-use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 
 use crate::adapter::memory::Memory;
 use crate::adapter::{Cluster, Local};
-use crate::arguments::Arguments;
-use crate::backfill::Backfill;
 use crate::broadcast::{Broadcast, Rooms};
 use crate::client::{Client, ClientConnection};
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::connect::Pattern;
 use crate::counters::Counters;
 use crate::event::EmitError;
-use crate::handler::{ConnectHandler, EventHandler, erase_connect, erase_event};
-use crate::middleware::{self, ConnectError, Connecting};
+use crate::handler::{ConnectHandler, erase_connect};
+use crate::middleware::Connecting;
 use crate::namespace::{Namespace, Setup, Shared};
 use crate::sid::NodeId;
+
+pub use handle::NamespaceHandle;
 
 /// Namespaces that one connection may join.
 const MAX_NAMESPACES_PER_CLIENT: usize = 64;
@@ -167,7 +168,8 @@ impl Inner {
     pub(crate) fn open(&self, path: &str, setup: Arc<RwLock<Setup>>) -> Arc<Namespace> {
         let namespace = Namespace::new(path, self.shared.clone(), setup);
         let local: Arc<dyn Local> = namespace.clone();
-        namespace.open(self.cluster.open(path, Arc::downgrade(&local)));
+        let delivery = namespace.delivery();
+        namespace.open(self.cluster.open(path, delivery, Arc::downgrade(&local)));
         namespace
     }
 }
@@ -211,6 +213,17 @@ impl SocketIo {
 
     /// Adds a namespace and what happens when a client connects to it. A second call replaces the handler.
     pub fn ns<A: 'static>(&self, path: &str, handler: impl ConnectHandler<A>) -> NamespaceHandle {
+        self.ns_with(path, Delivery::default(), handler)
+    }
+
+    /// As [`SocketIo::ns`], saying how the namespace delivers. That is decided when it is made: a second call does not
+    /// change it.
+    pub fn ns_with<A: 'static>(
+        &self,
+        path: &str,
+        delivery: Delivery,
+        handler: impl ConnectHandler<A>,
+    ) -> NamespaceHandle {
         let path = if path.starts_with('/') {
             path.to_owned()
         } else {
@@ -220,12 +233,22 @@ impl SocketIo {
         let namespace = match namespaces.get(path.as_str()) {
             Some(namespace) => namespace.clone(),
             None => {
-                let namespace = self.inner.open(&path, Arc::default());
+                let setup = Setup {
+                    delivery,
+                    ..Setup::default()
+                };
+                let namespace = self.inner.open(&path, Arc::new(RwLock::new(setup)));
                 namespaces.insert(path.as_str().into(), namespace.clone());
                 namespace
             }
         };
         drop(namespaces);
+        if namespace.delivery() != delivery {
+            tracing::error!(
+                namespace = namespace.path(),
+                "the namespace is there already, and delivers otherwise; it stays so"
+            );
+        }
         let setup = namespace.setup_arc().clone();
         setup.write().connect = Some(erase_connect(handler));
         NamespaceHandle {
@@ -244,8 +267,22 @@ impl SocketIo {
     where
         P: Fn(&str, &Connecting) -> bool + Send + Sync + 'static,
     {
+        self.dynamic_ns_with(accepts, Delivery::default(), handler)
+    }
+
+    /// As [`SocketIo::dynamic_ns`], saying how the namespaces deliver.
+    pub fn dynamic_ns_with<A: 'static, P>(
+        &self,
+        accepts: P,
+        delivery: Delivery,
+        handler: impl ConnectHandler<A>,
+    ) -> NamespaceHandle
+    where
+        P: Fn(&str, &Connecting) -> bool + Send + Sync + 'static,
+    {
         let setup = Arc::new(RwLock::new(Setup {
             connect: Some(erase_connect(handler)),
+            delivery,
             ..Setup::default()
         }));
         self.inner
@@ -297,72 +334,6 @@ impl SocketIo {
         for (_, namespace) in namespaces {
             namespace.adapter().close();
         }
-    }
-}
-
-/// A namespace, or a pattern of namespaces, that is being set up.
-pub struct NamespaceHandle {
-    setup: Arc<RwLock<Setup>>,
-    /// `None` for a pattern.
-    namespace: Option<Arc<Namespace>>,
-}
-
-impl NamespaceHandle {
-    /// Adds a middleware; they run one after another on every connect, and the first error refuses the client.
-    pub fn with<F, Fut>(self, middleware: F) -> Self
-    where
-        F: Fn(Arc<Connecting>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
-    {
-        self.setup
-            .write()
-            .middlewares
-            .push(middleware::erase(middleware));
-        self
-    }
-
-    /// Handles an event of every socket, unless the socket has a handler of its own for it. Costs no memory per socket.
-    pub fn on<A: 'static>(self, event: &str, handler: impl EventHandler<A>) -> Self {
-        self.setup
-            .write()
-            .events
-            .insert(event.into(), erase_event(handler));
-        self
-    }
-
-    /// Turns recovery off here, whatever [`Config::recovery`] says: no `pid`, no offsets. For namespaces of clients that
-    /// know nothing of it, and of events that nobody needs to get late.
-    pub fn without_recovery(self) -> Self {
-        self.setup.write().is_without_recovery = true;
-        if let Some(namespace) = &self.namespace {
-            namespace.narrow_window();
-        }
-        self
-    }
-
-    /// Sends history to sockets that could not be recovered, or were cut off before they had it, before they go live.
-    pub fn backfill<F, Fut>(self, source: F) -> Self
-    where
-        F: Fn(Backfill) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        self.setup.write().backfill = Some(Arc::new(move |backfill| Box::pin(source(backfill))));
-        self
-    }
-
-    /// Listens to a server-side event of the other nodes; what it returns is the answer to those who asked for one.
-    pub fn on_server_side<F, Fut>(self, event: &str, listener: F) -> Self
-    where
-        F: Fn(Arguments) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Option<Arguments>> + Send + 'static,
-    {
-        let listener =
-            Arc::new(move |arguments| Box::pin(listener(arguments)) as BoxFuture<'static, _>);
-        self.setup
-            .write()
-            .server_side
-            .push((event.into(), listener));
-        self
     }
 }
 

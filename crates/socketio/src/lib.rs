@@ -2,7 +2,8 @@
 //!
 //! Existing Socket.IO 4 clients connect unchanged. What differs from Socket.IO's own server:
 //!
-//! - Clients get an event *because* the log of its namespace took it ([`log`]): one order for everybody, on every node.
+//! - Clients get an event *because* the log of its namespace took it ([`log`]): one order for everybody, on every node. A
+//!   namespace can be made without ([`Delivery::Ephemeral`]).
 //! - Recovery works on every node of a cluster, also before the old connection is known to be gone, and passes
 //!   middleware first ([`session`]).
 //! - `join` and `leave` are awaited: they resolve when the session record is stored.
@@ -46,7 +47,7 @@ pub use arguments::{Arguments, Error as ArgumentsError};
 pub use backfill::Backfill;
 pub use broadcast::{Appending, Broadcast, Done, Fetched, Rooms};
 pub use chatcluster_engineio as engineio;
-pub use config::{Config, Recovery};
+pub use config::{Config, Delivery, Recovery};
 pub use counters::{Counter, Counters, NotRecovered};
 pub use event::{EmitError, EncodeError, Event};
 pub use extract::{

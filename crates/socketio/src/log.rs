@@ -118,6 +118,9 @@ pub enum AppendError {
     /// The event is larger than the log takes.
     #[error("the event is too large for the log")]
     TooLarge,
+    /// The namespace is [`crate::Delivery::Ephemeral`]: it has no log.
+    #[error("the namespace has no log")]
+    NoLog,
     /// The adapter is closed.
     #[error("the log is closed")]
     Closed,

@@ -206,6 +206,12 @@ impl Member {
         self.send_frames(self.frames_of(entry, namespace, epoch), after);
     }
 
+    /// An unlogged event, to a member that is up to date.
+    pub(crate) fn send_unlogged(&mut self, frames: &Frames, after: &mut After) {
+        self.is_untouched = false;
+        self.send_frames(frames, after);
+    }
+
     /// History, which paces itself; false if the connection has ended.
     pub(crate) fn send_history(&mut self, frames: &Frames) -> bool {
         self.is_untouched = false;
@@ -252,7 +258,7 @@ impl Member {
 
     /// True if it could be sent to now: nothing is to be sent before.
     pub(crate) fn is_up_to_date(&self) -> bool {
-        self.cursor.is_none() && self.settled == self.announced
+        self.cursor.is_none() && self.settled == self.announced && self.held.is_none()
     }
 }
 

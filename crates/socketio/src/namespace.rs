@@ -2,6 +2,7 @@
 
 pub(crate) mod lifecycle;
 mod requests;
+mod sending;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -13,15 +14,13 @@ use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::adapter::{Adapter, Answer, Cast, Local, Request, Selection};
+use crate::adapter::{Adapter, Answer, Cast, Local, Request};
 use crate::arguments::Arguments;
 use crate::backfill::Backfill;
-use crate::config::{Config, Recovery};
+use crate::config::{Config, Delivery, Recovery};
 use crate::counters::Counters;
-use crate::event::{EmitError, Event, Frames};
 use crate::handler::{ErasedConnect, ErasedEvent};
-use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
-use crate::member::Held;
+use crate::log::{Entry, Room};
 use crate::middleware::Middleware;
 use crate::registry::Registry;
 use crate::socket::{Socket, SocketRef};
@@ -48,6 +47,15 @@ pub(crate) struct Setup {
     pub(crate) events: HashMap<Box<str>, Arc<dyn ErasedEvent>>,
     pub(crate) backfill: Option<BackfillSource>,
     pub(crate) is_without_recovery: bool,
+    /// Said when it is made, and the same from then on.
+    pub(crate) delivery: Delivery,
+}
+
+impl Setup {
+    /// True where a client can be given back what it missed, if the server is told to.
+    fn has_recovery(&self) -> bool {
+        !self.is_without_recovery && self.delivery == Delivery::Logged
+    }
 }
 
 /// Sends history to a socket that was not recovered.
@@ -56,6 +64,7 @@ pub(crate) type BackfillSource = Arc<dyn Fn(Backfill) -> BoxFuture<'static, ()> 
 /// A namespace, such as `/`.
 pub struct Namespace {
     path: Arc<str>,
+    delivery: Delivery,
     shared: Arc<Shared>,
     setup: Arc<RwLock<Setup>>,
     adapter: OnceLock<Arc<dyn Adapter>>,
@@ -71,8 +80,9 @@ impl Namespace {
     /// A namespace that has not joined its cluster yet.
     pub(crate) fn new(path: &str, shared: Arc<Shared>, setup: Arc<RwLock<Setup>>) -> Arc<Self> {
         let path: Arc<str> = path.into();
+        let delivery = setup.read().delivery;
         let window = match &shared.config.recovery {
-            Some(recovery) if !setup.read().is_without_recovery => {
+            Some(recovery) if setup.read().has_recovery() => {
                 Window::new(recovery.memory_window_bytes, shared.config.span(recovery))
             }
             _ => Window::new(BRING_UP_BYTES, BRING_UP_SPAN),
@@ -80,6 +90,7 @@ impl Namespace {
         Arc::new(Self {
             registry: Mutex::new(Registry::new(path.clone(), window)),
             path,
+            delivery,
             shared,
             setup,
             adapter: OnceLock::new(),
@@ -108,7 +119,13 @@ impl Namespace {
         &self.path
     }
 
-    /// The position that this node has processed last.
+    /// How its events reach its clients.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// The position that this node has processed last; 0 where there is no log.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.registry.lock().last_position()
@@ -150,7 +167,7 @@ impl Namespace {
     /// What recovery may do here; `None` if it is off.
     pub(crate) fn recovery(&self) -> Option<&Recovery> {
         let recovery = self.shared.config.recovery.as_ref();
-        recovery.filter(|_| !self.setup.read().is_without_recovery)
+        recovery.filter(|_| self.setup.read().has_recovery())
     }
 
     /// There is no recovery here.
@@ -222,64 +239,6 @@ impl Namespace {
         matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
     }
 
-    // --- sending ---
-
-    pub(crate) fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
-        self.adapter().append(envelope, record, done);
-    }
-
-    /// Emits to one socket through the log; what is sent to it directly afterwards waits behind it.
-    pub(crate) fn unicast(
-        self: &Arc<Self>,
-        socket: &Socket,
-        event: Event,
-    ) -> Result<(), EmitError> {
-        if !socket.is_connected() {
-            return Err(EmitError::Closed);
-        }
-        let announced = self.registry.lock().announce(socket.slot(), socket);
-        let number = announced.ok_or(EmitError::Closed)?;
-        let (sid, connection) = (socket.id(), socket.connection());
-        let envelope = Envelope {
-            target: Target::Session(sid),
-            except: [].into_iter().collect(),
-            event,
-            announced_by: Some(connection),
-        };
-        let namespace = self.clone();
-        self.append(
-            envelope,
-            None,
-            Box::new(move |result| {
-                if let Err(error) = result {
-                    tracing::warn!(socket.id = %sid, %error, "an event was not logged and not sent");
-                    let after = namespace.registry.lock().retract(sid, connection, number);
-                    namespace.finish(after);
-                }
-            }),
-        );
-        Ok(())
-    }
-
-    /// Sends past the log, in order with what the socket was sent before; nothing if it has gone.
-    pub(crate) fn send_to(&self, socket: &Socket, held: Held) {
-        let after = self.registry.lock().send(socket.slot(), socket, held);
-        self.finish(after.unwrap_or_default());
-    }
-
-    /// Sends history to a socket that is not live yet; false if it has gone.
-    pub(crate) fn send_history(&self, socket: &Socket, frames: &Frames) -> bool {
-        self.registry
-            .lock()
-            .send_history(socket.slot(), socket, frames)
-    }
-
-    /// Sends an unlogged event to sockets of this node.
-    pub(crate) fn broadcast_locally(&self, to: &Selection, event: &Event, is_volatile: bool) {
-        let after = self.registry.lock().broadcast(to, event, is_volatile);
-        self.finish(after);
-    }
-
     // --- rooms ---
 
     pub(crate) fn join(&self, socket: &Socket, rooms: &[Room]) -> u64 {
@@ -332,16 +291,21 @@ impl Local for Namespace {
     }
 
     fn restart(&self, epoch: u64, position: u64) {
-        let sockets = self.registry.lock().restart(epoch, position);
+        let (sockets, why) = self.registry.lock().restart(epoch, position);
         self.position.send_replace(position);
         for socket in sockets {
-            self.end_session(&socket);
+            self.end_session(&socket, Some(why));
         }
     }
 
     fn receive(&self, cast: Cast) {
         match cast {
             Cast::Volatile { to, event } => self.broadcast_locally(&to, &event, true),
+            Cast::Ephemeral {
+                to,
+                event,
+                is_volatile,
+            } => self.broadcast_locally(&to, &event, is_volatile),
             Cast::ServerSide { event } => self.on_server_side(&event),
             Cast::Evict { sid, revision } => self.evict_locally(sid, revision),
         }

@@ -5,8 +5,8 @@ mod open;
 mod release;
 mod take;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chatcluster_engineio::CloseReason;
@@ -19,7 +19,7 @@ use crate::member::{Member, Place};
 use crate::namespace::Namespace;
 use crate::namespace::lifecycle::go_on;
 use crate::registry::{Missed, Older, Placed};
-use crate::session::{Record, Revision, StoreError};
+use crate::session::{Ended, Record, Revision, StoreError};
 use crate::sid::{Pid, SessionKey, Sid};
 use crate::socket::{DisconnectReason, Socket};
 pub(crate) use arrival::{Arrival, Arrivals};
@@ -44,7 +44,8 @@ pub(crate) struct Claim {
     last_revision: AtomicU64,
     overflowed_at: AtomicU64,
     takeovers: u32,
-    is_given_up: AtomicBool,
+    /// It must not be recovered once this connection ends; with a reason its client is told apart.
+    given_up: OnceLock<Option<Ended>>,
     /// The stored record says that the client may lack what has aged out of memory, or is about to.
     is_late: AtomicBool,
 }
@@ -58,7 +59,7 @@ impl Claim {
             last_revision: AtomicU64::new(revision),
             overflowed_at: AtomicU64::new(record.overflowed_at.unwrap_or(0)),
             takeovers: record.takeovers,
-            is_given_up: AtomicBool::new(false),
+            given_up: OnceLock::new(),
             is_late: AtomicBool::new(!record.is_caught_up),
         })
     }
@@ -88,8 +89,8 @@ impl Claim {
     }
 
     /// The session must not be recovered once this connection ends.
-    pub(crate) fn give_up(&self) {
-        self.is_given_up.store(true, Ordering::Relaxed);
+    pub(crate) fn give_up(&self, why: Option<Ended>) {
+        self.given_up.get_or_init(|| why);
     }
 }
 
@@ -269,6 +270,7 @@ impl Namespace {
             data: socket.data_json(),
             overflowed_at: claim.overflowed_at(),
             quiet: place.quiet,
+            ended: None,
         }
     }
 
@@ -302,11 +304,16 @@ impl Namespace {
             };
             // A write that is under way is waited for.
             let revision = *claim.revision.lock().await;
-            let is_kept = reason.is_recoverable() && !claim.is_given_up.load(Ordering::Relaxed);
+            let given_up = claim.given_up.get().copied();
+            // A session that has ended for a reason is kept with that.
+            let is_kept = reason.is_recoverable() && given_up != Some(None);
             let release = Release {
                 key: claim.key,
                 revision,
-                record,
+                record: Record {
+                    ended: given_up.flatten(),
+                    ..record
+                },
                 window: window.filter(|_| is_kept),
             };
             // Fenced or gone: the client is back already, elsewhere or here.

@@ -5,6 +5,7 @@
 
 mod replay;
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -310,15 +311,20 @@ impl Registry {
         let mut after = After::new();
         let mut chosen = std::mem::take(&mut self.chosen);
         self.select(&to.target, &to.except, &mut chosen);
+        let frames = Shared::default();
         for slot in &chosen {
             let member = &mut self.members[*slot];
-            let can_take = member.is_up_to_date() && member.socket.session().is_writable();
-            if can_take || !is_volatile {
-                let held = Held::Event {
-                    event: event.clone(),
-                    id: None,
-                };
-                member.send_direct(held, &self.namespace, offset, &mut after);
+            if !member.is_up_to_date() {
+                if !is_volatile {
+                    let held = Held::Event {
+                        event: event.clone(),
+                        id: None,
+                    };
+                    member.send_direct(held, &self.namespace, offset, &mut after);
+                }
+            } else if !is_volatile || member.socket.session().is_writable() {
+                let frames = frames.of(event, &self.namespace, offset, &member.socket);
+                member.send_unlogged(frames, &mut after);
             }
         }
         self.chosen = chosen;
@@ -330,6 +336,27 @@ impl Registry {
             epoch: self.epoch,
             position: self.last,
         }
+    }
+}
+
+/// The frames of an unlogged event, encoded once for all that are up to date.
+#[derive(Default)]
+struct Shared {
+    with_offset: OnceCell<Frames>,
+    without_offset: OnceCell<Frames>,
+}
+
+impl Shared {
+    fn of(&self, event: &Event, namespace: &str, offset: Offset, socket: &Socket) -> &Frames {
+        let (frames, text) = if socket.has_offsets() {
+            (&self.with_offset, Some(offset))
+        } else {
+            (&self.without_offset, None)
+        };
+        frames.get_or_init(|| {
+            let text = text.map(|offset| offset.to_string());
+            event.frames(namespace, None, offset.position, text.as_deref())
+        })
     }
 }
 

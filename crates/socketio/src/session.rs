@@ -35,6 +35,15 @@ impl Interval {
     }
 }
 
+/// Why a session has ended that neither its client nor its server wanted to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// The log has lost something that it may have needed.
+    Gap,
+    /// The log began a new epoch.
+    Epoch,
+}
+
 /// A stretch of the log that held nothing for a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Quiet {
@@ -79,6 +88,9 @@ pub struct Record {
     /// nothing of it, and one that has not was cut off in the middle of what it missed.
     #[serde(default)]
     pub quiet: Quiet,
+    /// Why nobody gets it back; it is kept for the window only so that its client is told apart from who was away too long.
+    #[serde(default)]
+    pub ended: Option<Ended>,
 }
 
 impl Record {

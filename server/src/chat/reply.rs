@@ -20,7 +20,7 @@ pub(super) fn answer<T: Serialize>(ack: AckSender, data: &T) {
 pub(crate) fn refusal_of(error: AppendError) -> Code {
     match error {
         AppendError::Busy => Code::StoreBusy,
-        AppendError::NotStored => Code::StoreFailed,
+        AppendError::NotStored | AppendError::NoLog => Code::StoreFailed,
         AppendError::Unanswered => Code::StoreUnanswered,
         AppendError::TooLarge => Code::ContentLength,
         AppendError::Closed => Code::Draining,

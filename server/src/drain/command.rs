@@ -172,7 +172,7 @@ mod tests {
         let readiness = Arc::new(Readiness::default());
         let accepting = readiness.flag("accepting", "draining");
         accepting.set(true);
-        let server = Arc::new(Drain::new(Vec::new, accepting));
+        let server = Arc::new(Drain::new(Vec::new(), accepting));
         let routes = http::admin(&readiness, &Arc::new(Metrics::new()), &server);
         let address = serving(routes).await;
         let settle = Duration::from_millis(600);

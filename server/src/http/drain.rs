@@ -61,7 +61,7 @@ mod tests {
         let readiness = Readiness::default();
         let accepting = readiness.flag("accepting", "draining");
         accepting.set(true);
-        let drain = Arc::new(Drain::new(Vec::new, accepting));
+        let drain = Arc::new(Drain::new(Vec::new(), accepting));
         let router = admin(&drain);
         assert_eq!(ask(&router, request("GET")).await, state(200, false, false));
         let mut from_page = request("POST");

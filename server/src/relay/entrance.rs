@@ -47,7 +47,7 @@ impl Relay {
             Some(Err(error)) => tracing::error!(%error, "the relay's entrance cannot be served"),
             None => tracing::error!("the relay's entrance is served already"),
         }
-        self.0.carried.lock().abort_all();
+        self.0.carried.end_all();
     }
 
     async fn enter(&self, mut request: Request<Incoming>, entrance: &Entrance) -> Response {
@@ -77,7 +77,7 @@ impl Relay {
                 Ok(answer) => answer.map(Body::new),
                 Err(never) => match never {},
             },
-            None => node::not_yet(),
+            None => node::not_yet(entrance.why_not()),
         }
     }
 }

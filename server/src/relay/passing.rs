@@ -241,10 +241,7 @@ impl Relay {
             }
             drop(room);
         };
-        let mut carried = self.0.carried.lock();
-        while carried.try_join_next().is_some() {}
-        carried.spawn(carrying);
-        drop(carried);
+        self.0.carried.begin(carrying);
         let (mut head, _) = answer.into_parts();
         headers::upgrade(&mut head.headers);
         Response::from_parts(head, Body::empty())

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::Cluster;
 use chatcluster_socketio::adapter::memory::Memory;
+use chatcluster_socketio::{Delivery, NodeId};
 
 use chatcluster_socketio_nats::names::Names;
 use chatcluster_socketio_nats::permissions::Permissions;
@@ -17,6 +17,27 @@ use crate::nats::{NatsServer, User};
 pub trait ClusterUnderTest: Send + Sync {
     /// The cluster as this node sees it; called once for each node.
     fn node(&self, node: NodeId) -> Arc<dyn Cluster>;
+
+    /// How the namespaces under test deliver.
+    fn delivery(&self) -> Delivery {
+        Delivery::Logged
+    }
+}
+
+/// A cluster whose namespaces under test have no log.
+pub struct WithoutLog<C>(
+    /// The cluster.
+    pub C,
+);
+
+impl<C: ClusterUnderTest> ClusterUnderTest for WithoutLog<C> {
+    fn node(&self, node: NodeId) -> Arc<dyn Cluster> {
+        self.0.node(node)
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::Ephemeral
+    }
 }
 
 /// The in-process cluster.
@@ -159,6 +180,42 @@ macro_rules! over_each_adapter {
                     let cluster = $crate::adapters::OverGuardedNats::start().await;
                     super::$case(&cluster).await;
                     cluster.finish();
+                }
+            )+
+        }
+    };
+}
+
+/// As [`over_each_adapter`], and once more over namespaces without a log.
+#[macro_export]
+macro_rules! over_each_adapter_and_delivery {
+    ($($case:ident),+ $(,)?) => {
+        $crate::over_each_adapter!($($case),+);
+        $crate::over_each_adapter_without_log!($($case),+);
+    };
+}
+
+/// Runs each case over namespaces without a log, of each adapter.
+#[macro_export]
+macro_rules! over_each_adapter_without_log {
+    ($($case:ident),+ $(,)?) => {
+        mod in_process_without_log {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    use $crate::adapters::{InProcess, WithoutLog};
+                    super::$case(&WithoutLog(InProcess::default())).await;
+                }
+            )+
+        }
+        mod guarded_nats_without_log {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    use $crate::adapters::{OverGuardedNats, WithoutLog};
+                    let cluster = WithoutLog(OverGuardedNats::start().await);
+                    super::$case(&cluster).await;
+                    cluster.0.finish();
                 }
             )+
         }

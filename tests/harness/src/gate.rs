@@ -8,7 +8,7 @@ use std::time::Duration;
 use chatcluster_socketio::adapter::{Adapter, Answer, Answers, Cast, Cluster, Local, Request};
 use chatcluster_socketio::log::{AppendDone, AppendError, Appended, Entry, Envelope, Record};
 use chatcluster_socketio::session::Sessions;
-use chatcluster_socketio::{NodeId, NotRecovered};
+use chatcluster_socketio::{Delivery, NodeId, NotRecovered};
 use futures_util::future::BoxFuture;
 
 /// Holds back what a node's adapter delivers. A node behind a closed gate lags; it does not know that it does.
@@ -84,11 +84,16 @@ impl GatedCluster {
 }
 
 impl Cluster for GatedCluster {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
         let gate = self.gate.clone();
         let local: Arc<dyn Local> = Arc::new(GatedLocal { local, gate });
         Arc::new(GatedAdapter {
-            inner: self.inner.open(namespace, Arc::downgrade(&local)),
+            inner: self.inner.open(namespace, delivery, Arc::downgrade(&local)),
             gate: self.gate.clone(),
             _local: local,
         })

@@ -162,7 +162,7 @@ impl Nodes {
     /// Starts nodes whose `/` does nothing by itself.
     pub async fn plain(count: usize, config: &Config, cluster: &dyn ClusterUnderTest) -> Self {
         Self::start(count, config, cluster, |io, _| {
-            io.ns("/", async || {});
+            io.ns_with("/", cluster.delivery(), async || {});
         })
         .await
     }

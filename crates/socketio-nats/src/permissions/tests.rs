@@ -8,7 +8,7 @@ use chatcluster_socketio::adapter::{
     Adapter, Answer, Cast, Cluster as _, Local, Request, Selection,
 };
 use chatcluster_socketio::log::{Appended, Entry, Envelope, Target};
-use chatcluster_socketio::{Event, NodeId, SessionKey};
+use chatcluster_socketio::{Delivery, Event, NodeId, SessionKey};
 use futures_util::future::{BoxFuture, join_all, ready};
 use tokio::sync::oneshot;
 
@@ -92,7 +92,10 @@ async fn do_all(options: &Options) -> Result<(), Error> {
     let join = |name| NatsCluster::join(options.clone(), NodeId::new(name), HashMap::new());
     let (a, b) = (join("a").await?, join("b").await?);
     let local: Arc<dyn Local> = Arc::new(Quiet);
-    let open = |cluster: &NatsCluster| cluster.open("/", Arc::downgrade(&local) as Weak<dyn Local>);
+    let open = |cluster: &NatsCluster| {
+        let local = Arc::downgrade(&local) as Weak<dyn Local>;
+        cluster.open("/", Delivery::Logged, local)
+    };
     let (here, there) = (open(&a), open(&b));
     here.opened().await;
     there.opened().await;
@@ -204,6 +207,36 @@ async fn a_node_that_may_not_make_the_stream_says_what_is_denied() {
     );
     assert!(said.contains("permissions"), "{said}");
     assert!(!error.is_lasting(), "the permissions can be mended");
+}
+
+#[tokio::test]
+async fn what_is_denied_after_joining_is_said_with_its_subject() {
+    let mut permissions = Permissions::founder(&Names::new("later").unwrap());
+    permissions.publish.retain(|entry| entry != "later.ask.*");
+    let node = Lacking {
+        name: "later".to_owned(),
+        entry: String::new(),
+        permissions,
+    };
+    let server = NatsServer::start(Server::default().with_users(&[node.user()])).await;
+    let join = |name| NatsCluster::join(node.options(&server), NodeId::new(name), HashMap::new());
+    let (a, b) = (join("a").await.unwrap(), join("b").await.unwrap());
+    let local: Arc<dyn Local> = Arc::new(Quiet);
+    let open = |cluster: &NatsCluster| {
+        let local = Arc::downgrade(&local) as Weak<dyn Local>;
+        cluster.open("/", Delivery::Logged, local)
+    };
+    let (here, _there) = (open(&a), open(&b));
+    within("it is heard", here.opened()).await;
+    until("they know each other", || a.node_count() == 2).await;
+    assert_eq!(a.denied(), None);
+    ask(&*here).await;
+    until("it is denied", || a.denied().is_some()).await;
+    let denied = a.denied().unwrap();
+    assert!(denied.contains("\"later.ask."), "{denied}");
+    assert_eq!(b.denied(), None, "it has asked for nothing");
+    a.close().await;
+    b.close().await;
 }
 
 /// The documentation's blocks of nats-server configuration.

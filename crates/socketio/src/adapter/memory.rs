@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::{Adapter, Answers, Cast, Cluster, Local, Request};
+use crate::config::Delivery;
 use crate::counters::NotRecovered;
 use crate::log::{
     AppendDone, AppendError, Appended, Entry, Envelope, Record, Store, position_by_clock,
@@ -91,7 +92,12 @@ struct MemoryNode {
 }
 
 impl Cluster for MemoryNode {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
         let joined = self.shared.join(namespace);
         let follower = Follower::spawn(local.clone());
         joined.nodes.lock().push(Link {
@@ -100,11 +106,14 @@ impl Cluster for MemoryNode {
             follower: follower.clone(),
             runtime: Handle::current(),
         });
-        // From here on the follower gets every entry that the sequencer releases.
-        let start_position = joined.sequencer.follow(follower.clone());
+        let (epoch, start_position) = match delivery {
+            // From here on the follower gets every entry that the sequencer releases.
+            Delivery::Logged => (self.shared.epoch, joined.sequencer.follow(follower.clone())),
+            Delivery::Ephemeral => (0, 0),
+        };
         Arc::new(MemoryAdapter {
             node: self.node.clone(),
-            epoch: self.shared.epoch,
+            epoch,
             start_position,
             joined,
             follower,
@@ -193,8 +202,8 @@ impl Adapter for MemoryAdapter {
 
     fn cast(&self, cast: Cast) {
         for link in self.joined.nodes.lock().iter() {
-            // A server-side event is for the others; everything else is for this node too, in order with the log.
-            if link.node != self.node || !matches!(cast, Cast::ServerSide { .. }) {
+            // What is for this node too comes in order with the log.
+            if link.node != self.node || !cast.is_for_others_only() {
                 link.follower.push_cast(cast.clone());
             }
         }

@@ -18,6 +18,7 @@ use crate::extract::ConnectContext;
 use crate::handler::Work;
 use crate::member::{After, Ending};
 use crate::registry::CatchUp;
+use crate::session::Ended;
 use crate::socket::{DisconnectReason, Socket, SocketRef};
 
 /// A client that is still being sent what it missed after this time is stored as such. Who is cut off earlier is back before
@@ -112,7 +113,7 @@ impl Namespace {
             CatchUp::Live | CatchUp::Gone => true,
             CatchUp::Gap => {
                 // The client cannot be given what it missed: it must know, so its session ends.
-                self.end_session(socket);
+                self.end_session(socket, Some(Ended::Gap));
                 true
             }
         }
@@ -130,16 +131,16 @@ impl Namespace {
             .is_none_or(|claim| claim.note_overflow(now_ms()));
         tracing::info!(socket.id = %socket.id(), session.ends = is_second, "the send queue of a slow client overflowed");
         if is_second {
-            self.end_session(socket);
+            self.end_session(socket, None);
         } else {
             socket.session().close(CloseReason::TransportError);
         }
     }
 
     /// Ends a session so that it cannot be recovered, and closes the connection so that the client comes back anew.
-    pub(crate) fn end_session(&self, socket: &Arc<Socket>) {
+    pub(crate) fn end_session(&self, socket: &Arc<Socket>, why: Option<Ended>) {
         if let Some(claim) = &socket.claim {
-            claim.give_up();
+            claim.give_up(why);
         }
         socket.session().close(CloseReason::TransportError);
     }

@@ -54,6 +54,7 @@ impl Namespace {
                 after: start,
                 through: start,
             },
+            ended: None,
         };
         Opening {
             pid: Pid::random(),

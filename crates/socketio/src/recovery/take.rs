@@ -9,7 +9,7 @@ use crate::counters::NotRecovered;
 use crate::namespace::Namespace;
 use crate::offset::Offset;
 use crate::registry::Missed;
-use crate::session::{Record, Revision, StoreError};
+use crate::session::{Ended, Record, Revision, StoreError};
 use crate::sid::Pid;
 
 /// How often a takeover looks at a session that its last owner is writing.
@@ -48,9 +48,20 @@ impl Namespace {
         let sessions = self.adapter().sessions();
         let mut takeovers = None;
         for _ in 0..TAKE_ATTEMPTS {
-            let (mut record, revision) = sessions.get(pid.key()).await.map_err(not_recovered)?;
+            let (mut record, revision) = match sessions.get(pid.key()).await {
+                // Lost with the log that its client still speaks of.
+                Err(StoreError::Gone) if self.is_of_another_epoch(named) => {
+                    return Err(NotRecovered::Epoch);
+                }
+                got => got.map_err(not_recovered)?,
+            };
             if record.identity.as_ref() != identity {
                 return Err(NotRecovered::OtherIdentity);
+            }
+            match record.ended {
+                Some(Ended::Gap) => return Err(NotRecovered::Gap),
+                Some(Ended::Epoch) => return Err(NotRecovered::Epoch),
+                None => {}
             }
             if *takeovers.get_or_insert(record.takeovers) != record.takeovers {
                 return Err(NotRecovered::Fenced);
@@ -83,6 +94,10 @@ impl Namespace {
             }
         }
         Err(NotRecovered::Fenced)
+    }
+
+    fn is_of_another_epoch(&self, named: Progress) -> bool {
+        matches!(named, Progress::At(offset) if offset.epoch != self.adapter().epoch())
     }
 
     /// How far the client has come in this session, whose epoch must be the log's.

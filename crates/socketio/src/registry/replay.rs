@@ -9,7 +9,7 @@ use crate::config::Recovery;
 use crate::counters::NotRecovered;
 use crate::log::Entry;
 use crate::member::{After, is_entitled};
-use crate::session::{Quiet, Record};
+use crate::session::{Ended, Quiet, Record};
 use crate::socket::Socket;
 use crate::window::Window;
 
@@ -105,12 +105,13 @@ impl Missed {
 
 impl Registry {
     /// The log goes on after `position`, in `epoch`, and what lies between will not come. Returns the sockets, whose
-    /// sessions cannot go on.
-    pub(crate) fn restart(&mut self, epoch: u64, position: u64) -> Vec<Arc<Socket>> {
-        self.epoch = epoch;
+    /// sessions cannot go on, and why not.
+    pub(crate) fn restart(&mut self, epoch: u64, position: u64) -> (Vec<Arc<Socket>>, Ended) {
+        let is_same = std::mem::replace(&mut self.epoch, epoch) == epoch;
+        let why = if is_same { Ended::Gap } else { Ended::Epoch };
         self.last = position;
         self.window.restart(position, Instant::now());
-        self.sockets()
+        (self.sockets(), why)
     }
 
     /// What a session that is about to be taken over will have missed, and where the log holds nothing for it after that;
@@ -273,6 +274,7 @@ mod tests {
             data: "".into(),
             overflowed_at: None,
             quiet: Quiet::default(),
+            ended: None,
         }
     }
 

@@ -8,7 +8,7 @@ use chatcluster_socketio::adapter::{Adapter, Answers, Cast, Cluster, Local, Requ
 use chatcluster_socketio::log::{AppendDone, Entry, Envelope, Record as Stored};
 use chatcluster_socketio::session::{Record, Revision, Sessions, StoreError};
 use chatcluster_socketio::{
-    AckSender, Data, NodeId, NotRecovered, SessionKey, SocketIo, SocketRef,
+    AckSender, Data, Delivery, NodeId, NotRecovered, SessionKey, SocketIo, SocketRef,
 };
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -76,8 +76,13 @@ impl Holds {
 }
 
 impl Cluster for Slow {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
-        let inner = self.inner.open(namespace, local);
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
+        let inner = self.inner.open(namespace, delivery, local);
         Arc::new(SlowAdapter {
             sessions: SlowSessions {
                 inner: inner.clone(),

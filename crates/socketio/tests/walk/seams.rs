@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use chatcluster_socketio::adapter::memory::Memory;
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
 use chatcluster_socketio::{
-    AckSender, Config, Data, Event, NodeId, NotRecovered, Offset, Recovery, SocketIo, SocketRef,
+    AckSender, Config, Data, Delivery, Event, NodeId, NotRecovered, Offset, Recovery, SocketIo,
+    SocketRef,
 };
 use serde_json::{Value, json};
 
@@ -292,14 +293,19 @@ struct Interrupted {
 }
 
 impl Cluster for Interrupted {
-    fn open(&self, namespace: &str, local: Weak<dyn Local>) -> Arc<dyn Adapter> {
+    fn open(
+        &self,
+        namespace: &str,
+        delivery: Delivery,
+        local: Weak<dyn Local>,
+    ) -> Arc<dyn Adapter> {
         self.locals.lock().expect("no panic").push(local.clone());
-        self.cluster.open(namespace, local)
+        self.cluster.open(namespace, delivery, local)
     }
 }
 
-#[tokio::test]
-async fn a_log_that_cannot_be_followed_ends_every_session() {
+/// Two clients, one of which has been sent nothing, when the log goes on in this epoch, with a gap or as another one.
+async fn interrupted(epoch: impl Fn(u64) -> u64, reason: NotRecovered) {
     let cluster = Arc::new(Interrupted {
         cluster: Memory::default().node(NodeId::new("0")),
         locals: Mutex::default(),
@@ -309,23 +315,53 @@ async fn a_log_that_cannot_be_followed_ends_every_session() {
     publish(&node, "news", &json!(1)).await;
     read_event(&mut client, "news").await;
     let carried = client.carried.clone();
+    let mut unsent = Client::connect(node.address).await;
     let position = node.main().position() + 1;
+    let offset = carried.offset.as_deref().expect("an offset");
+    let epoch = epoch(offset.parse::<Offset>().expect("ours").epoch);
     for local in cluster.locals.lock().expect("no panic").iter() {
-        local.upgrade().expect("it lives").restart(7, position);
+        local.upgrade().expect("it lives").restart(epoch, position);
     }
     client.read_to_end(false).await;
+    unsent.read_to_end(false).await;
     let mut again = Client::resume(node.address, &carried).await;
     assert_ne!(
         again.carried.pid, carried.pid,
         "it may have missed something"
     );
+    let unsent_again = Client::resume(node.address, &unsent.carried).await;
+    assert_ne!(unsent_again.carried.pid, unsent.carried.pid);
+    let refused = &node.io.counters().not_recovered;
+    assert_eq!(refused[reason.index()].get(), 2, "{}", reason.as_str());
     publish(&node, "news", &json!(2)).await;
     publish(&node, "news", &json!(3)).await;
     read_event(&mut again, "news").await;
     let offset = again.carried.offset.as_deref().expect("an offset");
     let offset: Offset = offset.parse().expect("ours");
-    assert_eq!(offset.epoch, 7);
+    assert_eq!(offset.epoch, epoch);
     assert!(offset.position > position, "the log goes on after it");
+}
+
+#[tokio::test]
+async fn a_gap_in_the_log_ends_every_session_and_is_told_as_one() {
+    interrupted(|epoch| epoch, NotRecovered::Gap).await;
+}
+
+#[tokio::test]
+async fn another_log_ends_every_session_and_is_told_as_one() {
+    interrupted(|epoch| epoch + 1, NotRecovered::Epoch).await;
+}
+
+#[tokio::test]
+async fn who_speaks_of_a_log_whose_sessions_are_lost_is_told_that_it_is_another() {
+    let node = Node::alone(config(), 1, quiet);
+    let mut carried = Client::connect(node.address).await.carried.clone();
+    carried.pid.clone_from(&carried.sid);
+    carried.offset = Some("c1.1.1".to_owned());
+    let client = Client::resume(node.address, &carried).await;
+    assert_ne!(client.carried.pid, carried.pid);
+    let refused = &node.io.counters().not_recovered;
+    assert_eq!(refused[NotRecovered::Epoch.index()].get(), 1);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chatcluster_harness::Client;
 use chatcluster_harness::adapters::ClusterUnderTest;
-use chatcluster_harness::over_each_adapter;
+use chatcluster_harness::over_each_adapter_and_delivery;
 use serde_json::{Value, json};
 
 use crate::{join, three};
@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(15);
 /// For what is to end by its timeout.
 const SHORT: Duration = Duration::from_millis(300);
 
-over_each_adapter!(
+over_each_adapter_and_delivery!(
     all_clients_of_all_nodes_acknowledge,
     a_silent_client_is_named_beside_the_answers_of_the_others,
     a_broadcast_to_nobody_is_complete_at_once,

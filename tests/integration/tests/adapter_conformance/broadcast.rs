@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use chatcluster_harness::adapters::ClusterUnderTest;
-use chatcluster_harness::over_each_adapter;
+use chatcluster_harness::over_each_adapter_and_delivery;
 use serde_json::json;
 
 use crate::{counts, join, three};
 
-over_each_adapter!(
+over_each_adapter_and_delivery!(
     a_broadcast_reaches_all_clients_of_all_nodes,
     a_socket_s_broadcast_spares_the_sender,
     a_room_is_reached_on_all_nodes,

@@ -1,4 +1,5 @@
-//! The behaviours that every adapter must show with three nodes, in the order of the reference's own suites.
+//! The behaviours that every adapter must show with three nodes, in the order of the reference's own suites; all but recovery
+//! also in namespaces without a log.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod acknowledgements;
@@ -6,6 +7,7 @@ mod broadcast;
 mod recovery;
 mod rooms;
 mod server_side;
+mod without_log;
 
 use chatcluster_harness::adapters::ClusterUnderTest;
 use chatcluster_harness::{Client, Nodes};

@@ -1,12 +1,12 @@
 //! What is done to sockets of any node: join, leave, disconnect, fetch.
 
 use chatcluster_harness::adapters::ClusterUnderTest;
-use chatcluster_harness::{Client, Nodes, Received, over_each_adapter, until};
+use chatcluster_harness::{Client, Nodes, Received, over_each_adapter_and_delivery, until};
 use serde_json::json;
 
 use crate::{counts, join, three};
 
-over_each_adapter!(
+over_each_adapter_and_delivery!(
     all_sockets_join_a_room,
     the_sockets_of_a_room_join_another,
     one_socket_of_another_node_joins_a_room,
@@ -117,8 +117,8 @@ async fn whole_connections_of_all_nodes_are_closed(cluster: &dyn ClusterUnderTes
         &chatcluster_integration::recovering(),
         cluster,
         |io, _| {
-            io.ns("/", async || {});
-            io.ns("/other", async || {});
+            io.ns_with("/", cluster.delivery(), async || {});
+            io.ns_with("/other", cluster.delivery(), async || {});
         },
     )
     .await;

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chatcluster_harness::adapters::ClusterUnderTest;
-use chatcluster_harness::{Nodes, over_each_adapter, until};
+use chatcluster_harness::{Nodes, over_each_adapter_and_delivery, until};
 use chatcluster_integration::recovering;
 use chatcluster_socketio::{Arguments, ServerSideAnswers};
 use serde_json::json;
 
-over_each_adapter!(
+over_each_adapter_and_delivery!(
     a_server_side_event_reaches_all_other_nodes_and_no_client,
     a_server_side_event_collects_the_answers_of_all_other_nodes,
     a_node_that_does_not_answer_is_named_and_the_others_count,
@@ -22,7 +22,7 @@ async fn listening(cluster: &dyn ClusterUnderTest) -> (Nodes, Heard) {
     let heard = Heard::default();
     let nodes = Nodes::start(3, &recovering(), cluster, |io, index| {
         let heard = heard.clone();
-        io.ns("/", async || {})
+        io.ns_with("/", cluster.delivery(), async || {})
             .on_server_side("hello", move |arguments: Arguments| {
                 let text = arguments.json().to_owned();
                 heard.lock().unwrap().push((index, text));

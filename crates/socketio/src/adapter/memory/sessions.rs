@@ -204,6 +204,7 @@ mod tests {
             data: "".into(),
             overflowed_at: None,
             quiet: Quiet::default(),
+            ended: None,
         }
     }
 
