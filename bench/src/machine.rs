@@ -27,16 +27,26 @@ struct Times {
 
 impl Busy {
     pub(crate) fn start() -> Result<Self> {
-        let load = load_average()?;
-        if load > QUIET_LOAD {
-            println!(
-                "the load average is {load}: others use this machine, the figures will not hold"
-            );
-        }
         Ok(Self {
-            load,
+            load: load_average()?,
             before: times()?,
         })
+    }
+
+    /// Says so if the figures will not hold.
+    pub(crate) fn warn(&self) {
+        if self.load > QUIET_LOAD {
+            println!(
+                "the load average is {}: others use this machine, the figures will not hold",
+                self.load
+            );
+        }
+    }
+
+    /// The share of all cores that was used since then, by anybody.
+    pub(crate) fn share(&self) -> Result<f64> {
+        let (before, after) = (self.before, times()?);
+        Ok((after.busy - before.busy) / (after.all - before.all).max(1.0))
     }
 
     /// How busy the machine was, as a paragraph.

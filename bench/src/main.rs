@@ -121,6 +121,7 @@ async fn compare() -> Result<()> {
     let mut report = report::Report::read()?;
     if rows.has_single {
         let busy = machine::Busy::start()?;
+        busy.warn();
         let plan = single::plan(is_quick)?;
         let figures = single::figures(&plan, is_quick, began).await?;
         report.put(
@@ -130,6 +131,7 @@ async fn compare() -> Result<()> {
     }
     if !rows.cluster.is_empty() {
         let busy = machine::Busy::start()?;
+        busy.warn();
         let plan = cluster::figures::plan(is_quick)?;
         let figures = cluster::figures::figures(&plan, &rows.cluster, began).await?;
         report.put(

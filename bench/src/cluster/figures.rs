@@ -85,6 +85,10 @@ pub(crate) fn plan(is_quick: bool) -> Result<Plan> {
             },
             ..full.rooms
         },
+        storm: storm::Sizes {
+            clients: 250,
+            ..full.storm
+        },
         growth: effort(0.2, 0.5),
         sessions: 10_000,
         idle: Duration::from_secs(10),

@@ -1,8 +1,11 @@
 //! Growth: more servers, more rooms, a higher rate, until something gives; and what it was. All cores are free for all.
 
+use std::cell::Cell;
+
 use anyhow::Result;
 
 use super::{Cluster, Link, rooms};
+use crate::machine::Busy;
 use crate::process::{Cores, Cpu, Uses};
 use crate::sample::{Effort, Share, shares};
 
@@ -29,29 +32,30 @@ pub(crate) struct Point {
     pub(crate) busiest_server: f64,
     pub(crate) brokers: f64,
     pub(crate) client: f64,
+    /// The share of all cores that anybody used.
+    machine: f64,
 }
 
 impl Point {
     /// What kept the rate from being higher.
     pub(crate) fn limit(&self, cores: usize) -> String {
-        let sum = self.servers + self.brokers + self.client;
         if self.client >= FULL {
             return "the load client's core".into();
         }
         if self.busiest_server >= FULL {
             return "the publisher's server, whose thread is full".into();
         }
-        if sum >= FULL * cores as f64 {
+        if self.machine >= FULL {
+            let others = self.machine * cores as f64 - self.servers - self.brokers - self.client;
             let parts = [
                 (self.servers, "servers"),
-                (self.brokers, "broker"),
-                (self.client, "load client"),
+                (self.brokers, "the broker"),
+                (self.client, "the load client"),
+                (others, "what is not ours"),
             ];
             let largest = parts.into_iter().max_by(|a, b| a.0.total_cmp(&b.0));
-            return format!(
-                "all cores are full, most with {}",
-                largest.map_or("", |(_, name)| name)
-            );
+            let name = largest.map_or("", |(_, name)| name);
+            return format!("all cores are full, most with {name}");
         }
         format!("the way of a message: {} in flight", self.load.window)
     }
@@ -74,10 +78,14 @@ pub(crate) async fn point(load: Load, effort: Effort) -> Result<Point> {
     } else {
         rooms::spread(&cluster.servers, load.rooms, load.members_each).await?
     };
+    let busy = Cell::new(1.0);
     let (first, others) = (&cluster.servers[0], &cluster.servers[1..]);
     let [first, others, brokers, client] = rooms
         .publishing(load.window, async |done| {
-            shares([first, &others, &cluster.brokers, &Own], effort, done).await
+            let machine = Busy::start()?;
+            let shares = shares([first, &others, &cluster.brokers, &Own], effort, done).await?;
+            busy.set(machine.share()?);
+            Ok(shares)
         })
         .await?;
     drop(rooms);
@@ -94,5 +102,6 @@ pub(crate) async fn point(load: Load, effort: Effort) -> Result<Point> {
         busiest_server: cores(&first),
         brokers: cores(&brokers),
         client: cores(&client),
+        machine: busy.get(),
     })
 }

@@ -52,8 +52,9 @@ pub(crate) struct Storm {
     pub(crate) recovered: usize,
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
-    pub(crate) back_after: Duration,
-    /// CPU of servers and broker beyond that of the traffic; `None` if a server was killed.
+    /// `None` if not all were back in time.
+    pub(crate) back_after: Option<Duration>,
+    /// CPU of servers and broker beyond that of the traffic; `None` if a server was killed, or not all came back.
     pub(crate) extra_seconds: Option<f64>,
 }
 
@@ -161,22 +162,17 @@ pub(crate) async fn storm(link: Link, cause: Cause, sizes: Sizes) -> Result<Stor
                 sleep(LOOK).await;
             }
         };
-        timeout(DEADLINE, all_back).await.with_context(|| {
-            let (back, recovered) = (field.back.get(), field.recovered.get());
-            format!(
-                "{back} of {} are back in time, {recovered} recovered",
-                sizes.clients
-            )
-        })?;
+        // Not an error: on a machine that others use, a server may never catch up with the traffic. The report says so.
+        let is_over = timeout(DEADLINE, all_back).await.is_ok();
         let back_after = began.elapsed();
         sleep(sizes.measure.saturating_sub(back_after)).await;
-        let extra = (cause == Cause::Cut)
+        let extra = (cause == Cause::Cut && is_over)
             .then(|| -> Result<f64> {
                 let used = cluster.cpu()?.since(before).total();
                 Ok(used - steady * began.elapsed().as_secs_f64())
             })
             .transpose()?;
-        anyhow::Ok((back_after, extra))
+        anyhow::Ok((is_over.then_some(back_after), extra))
     };
     let (back_after, extra_seconds) = tokio::select! {
         measured = measured => measured?,
