@@ -7,9 +7,10 @@ pub(crate) mod rooms;
 pub(crate) mod sessions;
 pub(crate) mod storm;
 pub(crate) mod summary;
+mod tables;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -165,39 +166,12 @@ async fn nats(store: &TempDir, count: usize, cores: Cores) -> Result<(Vec<Server
         .collect();
     let mut brokers = Vec::new();
     for (index, route) in all_routes.iter().enumerate() {
-        let folder = store.path().join(index.to_string());
-        let mut command: Vec<String> = vec![program.to_string_lossy().into_owned()];
-        command.extend(["-a", "127.0.0.1", "-p", "{port}", "-js", "-sd"].map(String::from));
-        command.push(folder.to_string_lossy().into_owned());
-        if index == 0 {
-            command.extend(["-m".to_owned(), monitor.to_string()]);
-        }
-        if count > 1 {
-            let name = format!("bench{index}");
-            command.extend(
-                [
-                    "-n",
-                    &name,
-                    "-cluster_name",
-                    "bench",
-                    "-cluster",
-                    route,
-                    "-routes",
-                ]
-                .map(String::from),
-            );
-            command.push(all_routes.join(","));
-        }
-        command.extend([
-            "-l".to_owned(),
-            store
-                .path()
-                .join(format!("{index}.log"))
-                .to_string_lossy()
-                .into_owned(),
-        ]);
+        let file = store.path().join(format!("{index}.conf"));
+        let monitor = (index == 0).then_some(monitor);
+        std::fs::write(&file, config(store, index, monitor, (route, &all_routes)))?;
+        let arguments = ["-a", "127.0.0.1", "-p", "{port}", "-c"].map(String::from);
         let recipe = Recipe {
-            command,
+            command: [vec![text(&program)], arguments.to_vec(), vec![text(&file)]].concat(),
             environment: vec![],
             cores,
         };
@@ -212,6 +186,34 @@ async fn nats(store: &TempDir, count: usize, cores: Cores) -> Result<(Vec<Server
         tokio::time::sleep(LOOK).await;
     }
     Ok((brokers, Some(monitor)))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// The settings of one nats-server: the defaults, and what makes it one of several.
+fn config(
+    store: &TempDir,
+    index: usize,
+    monitor: Option<u16>,
+    (route, all_routes): (&str, &[String]),
+) -> String {
+    let folder = text(store.path());
+    let mut config = format!(
+        "server_name: bench{index}\nlogfile: \"{folder}/{index}.log\"\njetstream {{ store_dir: \"{folder}/{index}\" }}\n"
+    );
+    if let Some(port) = monitor {
+        config.push_str(&format!("http: \"127.0.0.1:{port}\"\n"));
+    }
+    if all_routes.len() > 1 {
+        let listen = route.trim_start_matches("nats://");
+        let routes = all_routes.join(", ");
+        config.push_str(&format!(
+            "cluster {{ name: bench, listen: \"{listen}\", routes: [{routes}] }}\n"
+        ));
+    }
+    config
 }
 
 /// Whether JetStream is there, with all its servers.

@@ -126,7 +126,7 @@ async fn compare() -> Result<()> {
         let figures = single::figures(&plan, is_quick, began).await?;
         report.put(
             "single",
-            summary::render(&figures, &plan, is_quick, &busy.end()?)?,
+            &summary::render(&figures, &plan, is_quick, &busy.end()?)?,
         );
     }
     if !rows.cluster.is_empty() {
@@ -136,7 +136,7 @@ async fn compare() -> Result<()> {
         let figures = cluster::figures::figures(&plan, &rows.cluster, began).await?;
         report.put(
             "nats",
-            cluster::summary::render(&figures, &plan, is_quick, &busy.end()?)?,
+            &cluster::summary::render(&figures, &plan, is_quick, &busy.end()?)?,
         );
     }
     let is_whole = rows.cluster.is_empty() || rows.cluster.len() == CLUSTER_ROWS.len();

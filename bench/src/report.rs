@@ -28,7 +28,7 @@ impl Report {
     }
 
     /// Sets a section.
-    pub(crate) fn put(&mut self, name: &str, text: String) {
+    pub(crate) fn put(&mut self, name: &str, text: &str) {
         for (index, section) in SECTIONS.iter().enumerate() {
             if *section == name {
                 println!("\n{text}");

@@ -185,9 +185,8 @@ pub(crate) async fn hold(port: u16, count: usize) -> Result<()> {
     let clients = load::connect((Ipv4Addr::LOCALHOST, port).into(), count).await?;
     let mut load = load::idle(clients);
     println!("READY");
-    let mut nothing = [0];
     load.during(async {
-        tokio::io::stdin().read(&mut nothing).await?;
+        tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
         Ok(())
     })
     .await

@@ -145,37 +145,8 @@ pub(crate) async fn storm(link: Link, cause: Cause, sizes: Sizes) -> Result<Stor
             tokio::task::yield_now().await;
         }
     });
-    let measured = async {
-        sleep(sizes.settle).await;
-        let (before, began) = (cluster.cpu()?, Instant::now());
-        sleep(sizes.measure).await;
-        let steady = cluster.cpu()?.since(before).total() / began.elapsed().as_secs_f64();
-
-        let (before, began) = (cluster.cpu()?, Instant::now());
-        if cause == Cause::Kill {
-            cluster.servers.remove(0).kill().await?;
-        } else {
-            cut.send_replace(true);
-        }
-        let all_back = async {
-            while field.back.get() < sizes.clients {
-                sleep(LOOK).await;
-            }
-        };
-        // Not an error: on a machine that others use, a server may never catch up with the traffic. The report says so.
-        let is_over = timeout(DEADLINE, all_back).await.is_ok();
-        let back_after = began.elapsed();
-        sleep(sizes.measure.saturating_sub(back_after)).await;
-        let extra = (cause == Cause::Cut && is_over)
-            .then(|| -> Result<f64> {
-                let used = cluster.cpu()?.since(before).total();
-                Ok(used - steady * began.elapsed().as_secs_f64())
-            })
-            .transpose()?;
-        anyhow::Ok((is_over.then_some(back_after), extra))
-    };
     let (back_after, extra_seconds) = tokio::select! {
-        measured = measured => measured?,
+        measured = measure(&mut cluster, &field, cause, sizes, &cut) => measured?,
         ended = tasks.join_next() => {
             ended.context("nobody takes part")???;
             anyhow::bail!("a client of the storm ended");
@@ -191,6 +162,43 @@ pub(crate) async fn storm(link: Link, cause: Cause, sizes: Sizes) -> Result<Stor
         back_after,
         extra_seconds,
     })
+}
+
+/// The storm itself: when all were back, and what it cost beyond the traffic.
+async fn measure(
+    cluster: &mut Cluster,
+    field: &Field,
+    cause: Cause,
+    sizes: Sizes,
+    cut: &watch::Sender<bool>,
+) -> Result<(Option<Duration>, Option<f64>)> {
+    sleep(sizes.settle).await;
+    let (before, began) = (cluster.cpu()?, Instant::now());
+    sleep(sizes.measure).await;
+    let steady = cluster.cpu()?.since(before).total() / began.elapsed().as_secs_f64();
+
+    let (before, began) = (cluster.cpu()?, Instant::now());
+    if cause == Cause::Kill {
+        cluster.servers.remove(0).kill().await?;
+    } else {
+        cut.send_replace(true);
+    }
+    let all_back = async {
+        while field.back.get() < sizes.clients {
+            sleep(LOOK).await;
+        }
+    };
+    // Not an error: on a machine that others use, a server may never catch up with the traffic. The report says so.
+    let is_over = timeout(DEADLINE, all_back).await.is_ok();
+    let back_after = began.elapsed();
+    sleep(sizes.measure.saturating_sub(back_after)).await;
+    let extra = (cause == Cause::Cut && is_over)
+        .then(|| -> Result<f64> {
+            let used = cluster.cpu()?.since(before).total();
+            Ok(used - steady * began.elapsed().as_secs_f64())
+        })
+        .transpose()?;
+    Ok((is_over.then_some(back_after), extra))
 }
 
 /// Starts all clients; returns when they are in the room.

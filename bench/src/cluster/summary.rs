@@ -7,14 +7,12 @@ use super::growth::Point;
 use super::rooms::{Foreign, Round};
 use super::sessions::Sessions;
 use super::storm::Storm;
+use super::tables;
 use crate::machine;
 use crate::report::{Row, aligned, median, table, verdict_of};
 
-const MIB: f64 = 1024.0 * 1024.0;
 /// CPU per foreign message in microseconds: aim and must.
 const FOREIGN: (f64, f64) = (1.0, 3.0);
-/// What servers, broker and load client may hold together with very many sessions.
-const MEMORY_GIB: f64 = 10.0;
 
 /// One round on one line, as progress.
 pub(crate) fn line(round: &Round) -> String {
@@ -40,7 +38,7 @@ pub(crate) fn foreign_line(costs: &[Foreign]) -> String {
 }
 
 /// When all were back.
-fn back(storm: &Storm) -> String {
+pub(super) fn back(storm: &Storm) -> String {
     storm.back_after.map_or_else(
         || "not within the deadline".to_owned(),
         |after| format!("{:.2} s", after.as_secs_f64()),
@@ -111,9 +109,9 @@ pub(crate) fn render(figures: &Figures, plan: &Plan, is_quick: bool, busy: &str)
     }
     text.push_str(&split(figures));
     text.push_str(&foreign(figures));
-    text.push_str(&storms(figures));
-    text.push_str(&growth(figures));
-    text.push_str(&sessions(figures));
+    text.push_str(&tables::storms(figures));
+    text.push_str(&tables::growth(figures));
+    text.push_str(&tables::sessions(figures));
     text.push_str(&method(figures, plan));
     Ok(text)
 }
@@ -122,77 +120,59 @@ fn values<T>(items: &[T], value: impl Fn(&T) -> f64) -> Vec<f64> {
     items.iter().map(value).collect()
 }
 
+/// What a row compares.
+#[derive(Clone, Copy)]
+enum Figure {
+    Cost,
+    P50,
+    P99,
+}
+
+impl Figure {
+    fn of(self, round: &Round) -> f64 {
+        match self {
+            Self::Cost => round.total_us(),
+            Self::P50 => round.p50_us,
+            Self::P99 => round.p99_us,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cost => "rooms of 10 on two servers, CPU of both and the broker per publish",
+            Self::P50 => "across servers, one in flight, p50",
+            Self::P99 => "across servers, one in flight, p99",
+        }
+    }
+}
+
 fn rows(figures: &Figures) -> Vec<Row> {
-    let row = |name: &str,
-               sides: (&[Round], &[Round]),
-               goal: (Option<f64>, Option<f64>),
-               value: fn(&Round) -> f64| Row {
-        name: name.into(),
-        unit: "us",
-        node: values(sides.0, value),
-        ours: values(sides.1, value),
-        aim: goal.0,
-        must: goal.1,
-    };
-    let (redis, streams, logged, ephemeral) = (
-        &figures.redis[..],
-        &figures.streams[..],
-        &figures.logged[..],
-        &figures.ephemeral[..],
-    );
-    let (cost, p50, p99) = ((Some(0.4), Some(0.5)), (None, None), (Some(1.0), Some(1.3)));
-    let rooms = "rooms of 10 on two servers, CPU of both and the broker per publish";
-    let trip = "across servers, one in flight";
-    let mut rows = vec![
-        row(
-            &format!("{rooms}: Logged to Redis pub/sub"),
-            (redis, logged),
-            cost,
-            Round::total_us,
-        ),
-        row(
-            &format!("{rooms}: Logged to Redis Streams"),
-            (streams, logged),
-            (None, None),
-            Round::total_us,
-        ),
-        row(
-            &format!("{rooms}: Ephemeral to Redis pub/sub"),
-            (redis, ephemeral),
-            (None, None),
-            Round::total_us,
-        ),
-        row(
-            &format!("{trip}, p50: Logged to Redis Streams"),
-            (streams, logged),
-            p50,
-            |round| round.p50_us,
-        ),
-        row(
-            &format!("{trip}, p99: Logged to Redis Streams"),
-            (streams, logged),
-            p99,
-            |round| round.p99_us,
-        ),
-        row(
-            &format!("{trip}, p50: Ephemeral to Redis pub/sub"),
-            (redis, ephemeral),
-            p50,
-            |round| round.p50_us,
-        ),
-        row(
-            &format!("{trip}, p99: Ephemeral to Redis pub/sub"),
-            (redis, ephemeral),
-            p99,
-            |round| round.p99_us,
-        ),
-        row(
-            &format!("{trip}, p99: Logged to Redis pub/sub"),
-            (redis, logged),
-            (None, None),
-            |round| round.p99_us,
-        ),
+    let logged = ("Logged", &figures.logged);
+    let ephemeral = ("Ephemeral", &figures.ephemeral);
+    let redis = ("Redis pub/sub", &figures.redis);
+    let streams = ("Redis Streams", &figures.streams);
+    let (cost, trip, none) = ((Some(0.4), Some(0.5)), (Some(1.0), Some(1.3)), (None, None));
+    let wanted = [
+        (Figure::Cost, logged, redis, cost),
+        (Figure::Cost, logged, streams, none),
+        (Figure::Cost, ephemeral, redis, none),
+        (Figure::P99, logged, streams, trip),
+        (Figure::P99, ephemeral, redis, trip),
+        (Figure::P99, logged, redis, none),
+        (Figure::P50, logged, streams, none),
+        (Figure::P50, ephemeral, redis, none),
     ];
+    let mut rows: Vec<Row> = wanted
+        .into_iter()
+        .map(|(figure, ours, node, (aim, must))| Row {
+            name: format!("{}: {} to {}", figure.name(), ours.0, node.0),
+            unit: "us",
+            node: values(node.1, |round| figure.of(round)),
+            ours: values(ours.1, |round| figure.of(round)),
+            aim,
+            must,
+        })
+        .collect();
     // A round counts if both sides came through it.
     let storms = figures.storms.iter().zip(&figures.streams_storms);
     let (ours, node) = storms
@@ -294,148 +274,6 @@ fn foreign(figures: &Figures) -> String {
         "\n## A server without members\n\nA third server that has no member of any room reads the log, too. What each message costs it \
          depends on how many come at once:\n\n{}",
         aligned(&cells)
-    )
-}
-
-fn storms(figures: &Figures) -> String {
-    let heading = [
-        "what happened",
-        "side",
-        "recovered",
-        "lost",
-        "doubled",
-        "all back after",
-        "CPU per recovered",
-    ];
-    let mut cells = vec![heading.map(String::from)];
-    let cut = "all connections of one server cut";
-    for (what, side, storms) in [
-        (cut, "ours", figures.storms.iter().collect::<Vec<_>>()),
-        (
-            cut,
-            "ours, three replicas",
-            figures.three_storms.iter().collect(),
-        ),
-        (
-            cut,
-            "Node, Redis Streams",
-            figures.streams_storms.iter().collect(),
-        ),
-    ]
-    .into_iter()
-    .chain(
-        figures
-            .kills
-            .iter()
-            .map(|(side, storm)| ("SIGKILL of one server", *side, vec![storm])),
-    ) {
-        if storms.is_empty() {
-            continue;
-        }
-        let sum = |value: fn(&Storm) -> u64| storms.iter().map(|storm| value(storm)).sum::<u64>();
-        let costs: Option<Vec<f64>> = storms
-            .iter()
-            .map(|storm| storm.us_per_recovered())
-            .collect();
-        cells.push([
-            what.to_owned(),
-            side.to_owned(),
-            format!(
-                "{} of {}",
-                sum(|storm| storm.recovered as u64),
-                sum(|storm| storm.victims as u64)
-            ),
-            sum(|storm| storm.lost).to_string(),
-            sum(|storm| storm.doubled).to_string(),
-            storms
-                .iter()
-                .map(|storm| back(storm))
-                .collect::<Vec<_>>()
-                .join(", "),
-            costs.map_or_else(
-                || "-".to_owned(),
-                |costs| format!("{:.0} us", median(&costs)),
-            ),
-        ]);
-    }
-    if cells.len() == 1 {
-        return String::new();
-    }
-    format!("\n## Storms\n\n{}", aligned(&cells))
-}
-
-fn growth(figures: &Figures) -> String {
-    if figures.growth.is_empty() {
-        return String::new();
-    }
-    let heading = [
-        "servers",
-        "rooms",
-        "members",
-        "in flight",
-        "publishes/s",
-        "servers us",
-        "broker us",
-        "cores: servers",
-        "broker",
-        "load client",
-        "what limits",
-    ];
-    let mut cells = vec![heading.map(String::from)];
-    for point in &figures.growth {
-        cells.push([
-            point.load.servers.to_string(),
-            point.load.rooms.to_string(),
-            point.load.members_each.to_string(),
-            point.load.window.to_string(),
-            format!("{:.0}", point.publishes_per_second),
-            format!("{:.1}", point.servers_us),
-            format!("{:.1}", point.brokers_us),
-            format!("{:.2}", point.servers),
-            format!("{:.2}", point.brokers),
-            format!("{:.2}", point.client),
-            point.limit(machine::cores()),
-        ]);
-    }
-    format!(
-        "\n## Growth (ours, one replica)\n\n{}\nServers and broker may use all {} cores of this machine, the load client one of them. \
-         One publisher on the first server; the CPU of servers and broker is per publish, with all deliveries.\n",
-        aligned(&cells),
-        machine::cores()
-    )
-}
-
-fn sessions(figures: &Figures) -> String {
-    let Some(sessions) = &figures.sessions else {
-        return String::new();
-    };
-    let memory = sessions.server_bytes + sessions.broker_bytes + sessions.client_bytes;
-    let is_within = memory <= MEMORY_GIB * 1024.0 * MIB;
-    format!(
-        "\n## {} sessions in the broker's bucket\n\nReal connections, recovery on, to {} servers: all connected after {:.1} s, **{:.0} session \
-         writes per second** meanwhile ({:.2} per session). Then the bucket has {:.0} records in **{:.1} MiB, {:.0} bytes a session**. \
-         In the {:.0} s after it came to rest: **{} writes** (must 0: {}).\n\nMemory (RSS): servers {:.0} MiB ({:.1} KiB a connection), \
-         broker {:.0} MiB, load client {:.0} MiB; {} {MEMORY_GIB} GiB together.\n",
-        sessions.sessions,
-        sessions.servers,
-        sessions.connect_seconds,
-        sessions.connect_writes / sessions.connect_seconds,
-        sessions.connect_writes / sessions.sessions as f64,
-        sessions.records,
-        sessions.bytes / MIB,
-        sessions.bytes / sessions.records,
-        sessions.idle_seconds,
-        sessions.idle_writes,
-        if sessions.idle_writes == 0.0 {
-            "held"
-        } else {
-            "NOT HELD"
-        },
-        sessions.server_bytes / MIB,
-        sessions.server_bytes / 1024.0 / sessions.sessions as f64,
-        sessions.broker_bytes / MIB,
-        sessions.client_bytes / MIB,
-        if is_within { "below" } else { "ABOVE" },
     )
 }
 
