@@ -141,6 +141,12 @@ impl Names {
         format!("{}.ask.{}", self.prefix, token(namespace))
     }
 
+    /// Requests to any namespace.
+    #[must_use]
+    pub fn any_ask(&self) -> String {
+        format!("{}.ask.*", self.prefix)
+    }
+
     /// Heartbeats.
     #[must_use]
     pub fn node(&self) -> String {
