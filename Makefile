@@ -189,8 +189,8 @@ fixtures: web ## Release builds of the servers for foreign suites and load tools
 	@$(STEP) "workload" cargo build --quiet --release $(LOCKED) -p chatcluster-server --example workload
 
 .PHONY: bench
-bench: web $(BENCH_MODULES) ## Compares with Node's Socket.IO 4.8, about 10 minutes on an idle machine (QUICK=1: one minute)
-	@scripts/need.sh rust node taskset
+bench: web nats $(BENCH_MODULES) ## Compares with Node's Socket.IO 4.8, alone and with Redis, 25 minutes on an idle machine (QUICK=1: five; ROWS=single or nats: a part)
+	@scripts/need.sh rust node taskset redis
 	@$(STEP) "build" cargo build --quiet --release $(LOCKED) -p chatcluster-server --bin chatcluster-server --example workload
 	@$(STEP) "build" cargo build --quiet --release $(LOCKED) -p chatcluster-bench
 	@ulimit -n "$$(ulimit -Hn)"; BENCH_TARGET="$(TARGET_DIR)/release" taskset -c 1 "$(TARGET_DIR)/release/chatcluster-bench"

@@ -74,6 +74,13 @@ need_taskset() {
   return 1
 }
 
+need_redis() {
+  command -v redis-server >/dev/null && return
+  apt_install redis-server && return
+  say "Redis is missing: install Debian's package 'redis-server' (the comparison starts its own; no service is needed)"
+  return 1
+}
+
 # What makes a node of a process tree: only Linux with cgroup v1 can be one.
 need_nodes() {
   local packages=(containerd runc containernetworking-plugins nftables iproute2 conntrack socat buildah busybox-static openssl)
@@ -85,7 +92,7 @@ need_nodes() {
 
 for thing in "$@"; do
   case "$thing" in
-    rust | node | go | browser | python | taskset | nodes) "need_$thing" ;;
-    *) say "need.sh knows rust, node, go, browser, python, taskset, nodes; not '$thing'"; exit 2 ;;
+    rust | node | go | browser | python | taskset | redis | nodes) "need_$thing" ;;
+    *) say "need.sh knows rust, node, go, browser, python, taskset, redis, nodes; not '$thing'"; exit 2 ;;
   esac
 done

@@ -48,7 +48,24 @@ impl Sender {
 impl Client {
     /// Connects from `source` (loopback has as many addresses as one needs ports) and joins the main namespace.
     pub(crate) async fn connect(server: SocketAddr, source: Ipv4Addr) -> Result<Self> {
-        timeout(CONNECT_DEADLINE, Self::handshake(server, source))
+        let (client, _) = Self::enter(server, source, "40", |_| Ok(())).await?;
+        Ok(client)
+    }
+
+    /// Connects and sends this CONNECT packet; returns the answer to it, too. Events before and behind the answer
+    /// are handed to `each`.
+    pub(crate) async fn enter(
+        server: SocketAddr,
+        source: Ipv4Addr,
+        connect: &str,
+        each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<(Self, String)> {
+        let entering = async {
+            let mut client = Self::handshake(server, source).await?;
+            let answer = client.join(connect, each).await?;
+            Ok((client, answer))
+        };
+        timeout(CONNECT_DEADLINE, entering)
             .await
             .context("no answer to the handshake in time")?
     }
@@ -79,22 +96,30 @@ impl Client {
                 })
                 .await?;
         }
-        client.send(&wire::text("40")).await?;
-        let mut connected = false;
-        while !connected {
-            client
-                .receive(|packet| {
-                    ensure!(
-                        !packet.starts_with(b"44"),
-                        "refused: {}",
-                        String::from_utf8_lossy(packet)
-                    );
-                    connected |= packet.starts_with(b"40");
-                    Ok(())
-                })
-                .await?;
-        }
         Ok(client)
+    }
+
+    async fn join(
+        &mut self,
+        connect: &str,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<String> {
+        self.send(&wire::text(connect)).await?;
+        let mut answer = String::new();
+        while answer.is_empty() {
+            self.receive(|packet| {
+                // Node replays what was missed before it answers.
+                if !answer.is_empty() || packet.starts_with(b"42") {
+                    return each(packet);
+                }
+                let text = String::from_utf8_lossy(packet);
+                ensure!(text.starts_with("40"), "refused: {text}");
+                answer = text.into_owned();
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(answer)
     }
 
     /// Reads the answer to the upgrade; true if Engine.IO's open packet came with it.
@@ -174,19 +199,16 @@ impl Client {
     }
 }
 
-/// The body of one page.
+/// One page with its headers; by HTTP/1.0, which knows no chunks.
 pub(crate) async fn get(server: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect(server).await?;
     stream
-        .write_all(
-            format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")
-                .as_bytes(),
-        )
+        .write_all(format!("GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n").as_bytes())
         .await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     ensure!(
-        answer.starts_with("HTTP/1.1 200"),
+        answer.get(..12).is_some_and(|line| line.ends_with(" 200")),
         "no page: {}",
         answer.lines().next().unwrap_or_default()
     );

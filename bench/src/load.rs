@@ -15,12 +15,12 @@ use crate::wire;
 /// What every event carries.
 pub(crate) const DATA_BYTES: usize = 64;
 /// Connections that are being opened at the same time.
-const CONNECTS_IN_FLIGHT: usize = 64;
+pub(crate) const CONNECTS_IN_FLIGHT: usize = 64;
 /// Connections from one loopback address: far fewer than it has ports.
 const CONNECTIONS_PER_ADDRESS: usize = 1000;
 
 /// The loopback address that the `index`th connection comes from.
-fn source(index: usize) -> Ipv4Addr {
+pub(crate) fn source(index: usize) -> Ipv4Addr {
     let address = index / CONNECTIONS_PER_ADDRESS;
     Ipv4Addr::new(127, 0, 1 + (address / 200) as u8, 2 + (address % 200) as u8)
 }

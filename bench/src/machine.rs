@@ -5,11 +5,104 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+/// Load average above which others were at work when we began.
+const QUIET_LOAD: f64 = 1.0;
+/// Share of all cores above which others were at work meanwhile.
+const QUIET_SHARE: f64 = 0.03;
+
+/// Watches what others do on this machine while we measure.
+pub(crate) struct Busy {
+    load: f64,
+    before: Times,
+}
+
+/// CPU times since the machine was started, in ticks.
+#[derive(Clone, Copy)]
+struct Times {
+    all: f64,
+    busy: f64,
+    /// Of this process and the children that it has waited for.
+    own: f64,
+}
+
+impl Busy {
+    pub(crate) fn start() -> Result<Self> {
+        Ok(Self {
+            load: load_average()?,
+            before: times()?,
+        })
+    }
+
+    /// Says so if the figures will not hold.
+    pub(crate) fn warn(&self) {
+        if self.load > QUIET_LOAD {
+            println!(
+                "the load average is {}: others use this machine, the figures will not hold",
+                self.load
+            );
+        }
+    }
+
+    /// The share of all cores that was used since then, by anybody.
+    pub(crate) fn share(&self) -> Result<f64> {
+        let (before, after) = (self.before, times()?);
+        Ok((after.busy - before.busy) / (after.all - before.all).max(1.0))
+    }
+
+    /// How busy the machine was, as a paragraph.
+    pub(crate) fn end(&self) -> Result<String> {
+        let (before, after) = (self.before, times()?);
+        let (busy, own) = (after.busy - before.busy, after.own - before.own);
+        let others = (busy - own).max(0.0) / (after.all - before.all).max(1.0);
+        let said = format!(
+            "load average {} at the start; meanwhile others used {:.0} % of all cores",
+            self.load,
+            others * 100.0
+        );
+        Ok(if self.load > QUIET_LOAD || others > QUIET_SHARE {
+            format!("**Busy machine ({said}): not a result.**")
+        } else {
+            format!("Quiet machine: {said}.")
+        })
+    }
+}
+
 /// Work that others want done on this machine now: the load average of the last minute.
-pub(crate) fn load_average() -> Result<f64> {
+fn load_average() -> Result<f64> {
     let text = fs::read_to_string("/proc/loadavg")?;
     let first = text.split_whitespace().next().context("no load average")?;
     Ok(first.parse()?)
+}
+
+fn times() -> Result<Times> {
+    let numbers = |text: &str, skip: usize, take: usize| -> Vec<f64> {
+        let fields = text.split_whitespace().skip(skip).take(take);
+        fields.filter_map(|field| field.parse().ok()).collect()
+    };
+    let stat = fs::read_to_string("/proc/stat")?;
+    // user, nice, system, idle, iowait, irq, softirq, steal
+    let cores = numbers(stat.lines().next().unwrap_or_default(), 1, 8);
+    let own = fs::read_to_string("/proc/self/stat")?;
+    let (_, own) = own
+        .rsplit_once(')')
+        .context("unknown form of /proc/self/stat")?;
+    let own = numbers(own, 11, 4);
+    let [_, _, _, idle, waiting, ..] = cores[..] else {
+        anyhow::bail!("unknown form of /proc/stat");
+    };
+    let all: f64 = cores.iter().sum();
+    Ok(Times {
+        all,
+        busy: all - idle - waiting,
+        own: own.iter().sum(),
+    })
+}
+
+/// How many cores the machine has, whatever this process may use.
+pub(crate) fn cores() -> usize {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processors = cpus.lines().filter(|line| line.starts_with("processor"));
+    processors.count().max(1)
 }
 
 /// Lines of a list, for the report.
@@ -52,7 +145,7 @@ fn field<'text>(text: &'text str, name: &str) -> Option<&'text str> {
         .map(str::trim)
 }
 
-fn output(program: &str, arguments: &[&str]) -> Result<String> {
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .output()
@@ -61,7 +154,7 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
 }
 
 /// The installed version of an npm package.
-fn package(name: &str) -> Result<String> {
+pub(crate) fn package(name: &str) -> Result<String> {
     let file = format!("bench/node_modules/{name}/package.json");
     let text = fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
     let version = text.lines().find_map(|line| {

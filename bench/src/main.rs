@@ -1,11 +1,12 @@
 //! The comparison with Node's Socket.IO: both servers in one run, in alternation, ratios instead of absolute figures.
 //!
 //! Run by `make bench`, from the root of the repository and pinned on core 1; the servers run on core 0. Method and figures
-//! go to `bench/report.md`. Environment: `QUICK=1` (short, unsteady, not written to the report), `ROUNDS=N`,
-//! `BENCH_TARGET` (folder of the release builds), `BENCH_OURS` (another command in place of ours, to check the method:
-//! Node against Node must give ratios near 1).
+//! go to `bench/report.md`. Environment: `QUICK=1` (short, unsteady, not written to the report), `ROUNDS=N`, `ROWS` (the
+//! parts to run, [`Rows`]), `BENCH_TARGET` (folder of the release builds), `BENCH_OURS` (another command in place of ours,
+//! to check the method: Node against Node must give ratios near 1).
 
 mod client;
+mod cluster;
 mod load;
 mod machine;
 mod measure;
@@ -13,33 +14,54 @@ mod process;
 mod report;
 mod room;
 mod sample;
+mod single;
 mod summary;
 mod wire;
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use measure::{Plan, Round, Store};
-use process::Recipe;
-use sample::{Cost, Effort};
+use process::{Cores, Recipe};
 
-const STORE_RUNS: usize = 3;
-const FOREIGN_RUNS: usize = 3;
+/// Parts of the comparison with several servers, as `ROWS` names them.
+const CLUSTER_ROWS: [&str; 6] = [
+    "rooms", "foreign", "storm", "replicas", "growth", "sessions",
+];
 
-/// Everything that was measured.
-struct Figures {
-    node: Vec<Round>,
-    ours: Vec<Round>,
-    foreign_node: Vec<Cost>,
-    foreign_ours: Vec<Cost>,
-    /// None when another server stands in for ours.
-    store: Option<Vec<Store>>,
+/// What is run: `ROWS` lists names with commas between them; `nats` is everything with several servers, nothing is all.
+struct Rows {
+    has_single: bool,
+    cluster: Vec<&'static str>,
+}
+
+impl Rows {
+    fn parse(text: &str) -> Result<Self> {
+        let mut rows = Self {
+            has_single: text.is_empty(),
+            cluster: Vec::new(),
+        };
+        if text.is_empty() {
+            rows.cluster = CLUSTER_ROWS.to_vec();
+        }
+        for name in text.split(',').filter(|name| !name.is_empty()) {
+            match (name, CLUSTER_ROWS.iter().find(|row| **row == name)) {
+                ("single", _) => rows.has_single = true,
+                ("nats", _) => rows.cluster = CLUSTER_ROWS.to_vec(),
+                (_, Some(row)) => rows.cluster.push(row),
+                _ => bail!(
+                    "ROWS: {name} is none of single, nats, {}",
+                    CLUSTER_ROWS.join(", ")
+                ),
+            }
+        }
+        Ok(rows)
+    }
 }
 
 fn main() -> ExitCode {
@@ -53,13 +75,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(LocalSet::new().run_until(async {
         // Dropping the comparison kills the server that it runs; dying from the signal would leave it behind.
         tokio::select! {
-            result = compare() => result,
+            result = work(&arguments) => result,
             name = interrupted() => bail!("ended by {}", name?),
         }
     }))
@@ -77,174 +100,57 @@ async fn interrupted() -> Result<&'static str> {
     })
 }
 
+async fn work(arguments: &[String]) -> Result<()> {
+    match arguments {
+        [] => compare().await,
+        [name, port, count] if name == "hold" => {
+            cluster::sessions::hold(port.parse()?, count.parse()?).await
+        }
+        _ => bail!("no arguments are taken; the environment says what is run"),
+    }
+}
+
 async fn compare() -> Result<()> {
     ensure!(
         Path::new("bench/node_modules/socket.io").exists(),
         "run this by `make bench`, from the root of the repository"
     );
     let is_quick = env::var("QUICK").is_ok_and(|value| value == "1");
-    let plan = plan(is_quick)?;
-    let load_before = machine::load_average()?;
-    if load_before > summary::QUIET {
-        println!(
-            "the load average is {load_before}: others use this machine, the figures will not hold"
+    let rows = Rows::parse(&env::var("ROWS").unwrap_or_default())?;
+    let began = Instant::now();
+    let mut report = report::Report::read()?;
+    if rows.has_single {
+        let busy = machine::Busy::start()?;
+        busy.warn();
+        let plan = single::plan(is_quick)?;
+        let figures = single::figures(&plan, is_quick, began).await?;
+        report.put(
+            "single",
+            &summary::render(&figures, &plan, is_quick, &busy.end()?)?,
         );
     }
-    let figures = figures(&plan, is_quick).await?;
-    let text = summary::render(&figures, &plan, is_quick, load_before)?;
-    println!("\n{text}");
-    if is_quick {
-        println!("QUICK=1: bench/report.md is left as it is");
-    } else {
-        std::fs::write("bench/report.md", &text).context("write bench/report.md")?;
-        println!("written to bench/report.md");
+    if !rows.cluster.is_empty() {
+        let busy = machine::Busy::start()?;
+        busy.warn();
+        let plan = cluster::figures::plan(is_quick)?;
+        let figures = cluster::figures::figures(&plan, &rows.cluster, began).await?;
+        report.put(
+            "nats",
+            &cluster::summary::render(&figures, &plan, is_quick, &busy.end()?)?,
+        );
     }
-    Ok(())
+    let is_whole = rows.cluster.is_empty() || rows.cluster.len() == CLUSTER_ROWS.len();
+    report.finish(!is_quick && is_whole)
 }
 
-fn plan(is_quick: bool) -> Result<Plan> {
+/// How many rounds are run, if nobody says otherwise.
+fn rounds(usual: usize) -> Result<usize> {
     let rounds = match env::var("ROUNDS") {
         Ok(rounds) => rounds.parse().context("ROUNDS is not a number")?,
-        Err(_) => {
-            if is_quick {
-                2
-            } else {
-                5
-            }
-        }
+        Err(_) => usual,
     };
     ensure!(rounds > 0, "ROUNDS must be 1 or more");
-    let full = Plan {
-        rounds,
-        idle_connections: 10_000,
-        settle: Duration::from_secs(6),
-        effort: Effort {
-            warm_up: 1.0,
-            sample: 2.0,
-        },
-        echo_sockets: 64,
-        room_members: 500,
-        room_windows: [1, 4, 32],
-        store_senders: 64,
-        store_time: Duration::from_secs(5),
-    };
-    let quick = Plan {
-        idle_connections: 2000,
-        settle: Duration::from_secs(2),
-        effort: Effort {
-            warm_up: 0.2,
-            sample: 0.5,
-        },
-        store_time: Duration::from_secs(2),
-        ..full.clone()
-    };
-    Ok(if is_quick { quick } else { full })
-}
-
-async fn figures(plan: &Plan, is_quick: bool) -> Result<Figures> {
-    let stand_in = env::var("BENCH_OURS").ok();
-    let recipes = Recipes {
-        node: recipe(vec!["node".into(), "bench/node-server.mjs".into()]),
-        ours: recipe(match &stand_in {
-            Some(command) => command.split_whitespace().map(String::from).collect(),
-            None => vec![built("examples/workload")?],
-        }),
-    };
-    let (foreign_runs, store_runs) = if is_quick {
-        (1, 1)
-    } else {
-        (FOREIGN_RUNS, STORE_RUNS)
-    };
-    let began = Instant::now();
-    let (node, ours) = rounds(&recipes, plan, began).await?;
-    let (foreign_node, foreign_ours) = foreign(&recipes, plan, foreign_runs, began).await?;
-    let store = if stand_in.is_none() {
-        Some(stores(plan, store_runs, began).await?)
-    } else {
-        None
-    };
-    Ok(Figures {
-        node,
-        ours,
-        foreign_node,
-        foreign_ours,
-        store,
-    })
-}
-
-/// The two servers of the comparison.
-struct Recipes {
-    node: Recipe,
-    ours: Recipe,
-}
-
-async fn rounds(
-    recipes: &Recipes,
-    plan: &Plan,
-    began: Instant,
-) -> Result<(Vec<Round>, Vec<Round>)> {
-    let (mut node, mut ours) = (Vec::new(), Vec::new());
-    for round in 1..=plan.rounds {
-        for (name, recipe, rounds) in [
-            ("Node", &recipes.node, &mut node),
-            ("ours", &recipes.ours, &mut ours),
-        ] {
-            let measured = measure::round(recipe, plan)
-                .await
-                .with_context(|| format!("{name}, round {round}"))?;
-            progress(
-                began,
-                &format!(
-                    "round {round} of {}: {name}: {}",
-                    plan.rounds,
-                    summary::line(&measured)
-                ),
-            );
-            rounds.push(measured);
-        }
-    }
-    Ok((node, ours))
-}
-
-async fn foreign(
-    recipes: &Recipes,
-    plan: &Plan,
-    runs: usize,
-    began: Instant,
-) -> Result<(Vec<Cost>, Vec<Cost>)> {
-    let (mut node, mut ours) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
-        for (name, recipe, costs) in [
-            ("Node", &recipes.node, &mut node),
-            ("ours", &recipes.ours, &mut ours),
-        ] {
-            let cost = measure::foreign_echo(recipe, plan)
-                .await
-                .with_context(|| format!("{name}, official client"))?;
-            progress(
-                began,
-                &format!(
-                    "official client: {name}: {:.1} us per echo",
-                    cost.total_us()
-                ),
-            );
-            costs.push(cost);
-        }
-    }
-    Ok((node, ours))
-}
-
-async fn stores(plan: &Plan, runs: usize, began: Instant) -> Result<Vec<Store>> {
-    let mut stores = Vec::new();
-    for _ in 0..runs {
-        let store = store(plan).await.context("message store")?;
-        progress(
-            began,
-            &format!("store: {:.0} messages/s", store.messages_per_second),
-        );
-        stores.push(store);
-    }
-    Ok(stores)
+    Ok(rounds)
 }
 
 fn progress(began: Instant, text: &str) {
@@ -264,6 +170,7 @@ fn recipe(command: Vec<String>) -> Recipe {
         environment: environment
             .map(|(key, value)| (key, value.to_owned()))
             .to_vec(),
+        cores: Cores::First,
     }
 }
 
@@ -277,41 +184,4 @@ fn built(name: &str) -> Result<String> {
         path.display()
     );
     Ok(path.to_string_lossy().into_owned())
-}
-
-/// The chat server on an empty history, its rate limits out of the way.
-async fn store(plan: &Plan) -> Result<Store> {
-    let folder = tempfile::tempdir()?;
-    let config = folder.path().join("config.yaml");
-    std::fs::write(
-        &config,
-        "limits:\n  eventsPerSecond: 1000000\n  eventsBurst: 1000000\n",
-    )?;
-    let admin_port = process::free_port()?;
-    let arguments = [
-        ("--listen", "127.0.0.1:{port}".to_owned()),
-        ("--admin-listen", format!("127.0.0.1:{admin_port}")),
-        ("--nodes", "1".to_owned()),
-        (
-            "--data-dir",
-            folder.path().join("data").to_string_lossy().into_owned(),
-        ),
-        ("--config", config.to_string_lossy().into_owned()),
-        ("--log", "warn".to_owned()),
-    ];
-    let mut command = vec![built("chatcluster-server")?];
-    command.extend(
-        arguments
-            .into_iter()
-            .flat_map(|(flag, value)| [flag.to_owned(), value]),
-    );
-    measure::store(
-        &Recipe {
-            command,
-            environment: vec![],
-        },
-        admin_port,
-        plan,
-    )
-    .await
 }

@@ -10,8 +10,8 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::load::{self, Load};
-use crate::process::{Recipe, Server};
-use crate::room::Room;
+use crate::process::{Recipe, Server, Uses as _};
+use crate::room::Rooms;
 use crate::sample::{Cost, Effort, cost};
 
 /// No step takes longer; a server that lost a delivery would otherwise be waited for without end.
@@ -76,7 +76,10 @@ pub(crate) async fn round(recipe: &Recipe, plan: &Plan) -> Result<Round> {
     })
 }
 
-async fn step<T>(name: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) async fn step<T>(
+    name: &'static str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     timeout(STEP_DEADLINE, work)
         .await
         .with_context(|| format!("{name}: not done in time"))?
@@ -115,7 +118,8 @@ async fn echo(server: &Server, plan: &Plan, sockets: usize) -> Result<(Cost, Vec
 
 async fn busy_room(server: &Server, plan: &Plan) -> Result<(Vec<Cost>, String)> {
     let clients = load::connect(server.address, plan.room_members + 1).await?;
-    let mut room = Room::join(clients).await?;
+    let mut room = Rooms::one(clients).await?;
+    room.stay_awake();
     let mut costs = Vec::new();
     for window in plan.room_windows {
         costs.push(

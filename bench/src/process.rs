@@ -33,6 +33,13 @@ impl Cpu {
         }
     }
 
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            user: self.user + other.user,
+            system: self.system + other.system,
+        }
+    }
+
     /// What the process `pid` has used so far.
     pub(crate) fn of(pid: &str) -> Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -52,11 +59,26 @@ impl Cpu {
     }
 }
 
+/// Whatever uses CPU time that a sample counts.
+pub(crate) trait Uses {
+    /// What it has used so far.
+    fn cpu(&self) -> Result<Cpu>;
+}
+
+/// Where a process may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    /// On core 0: the load client has the other one for itself.
+    First,
+    All,
+}
+
 /// How to start a server: a command and its environment; `{port}` in either is the port it gets.
 #[derive(Clone)]
 pub(crate) struct Recipe {
     pub(crate) command: Vec<String>,
     pub(crate) environment: Vec<(&'static str, String)>,
+    pub(crate) cores: Cores,
 }
 
 /// A running server; killed if dropped.
@@ -97,8 +119,13 @@ impl Server {
         let port = free_port()?;
         let with_port = |text: &str| text.replace("{port}", &port.to_string());
         let (program, arguments) = recipe.command.split_first().context("an empty command")?;
+        // More than there are does no harm; this process itself is pinned, so that all must be said.
+        let cores = match recipe.cores {
+            Cores::First => "0",
+            Cores::All => "0-1023",
+        };
         let child = Command::new("taskset")
-            .args(["-c", "0", program])
+            .args(["-c", cores, program])
             .args(arguments.iter().map(|argument| with_port(argument)))
             .envs(
                 recipe
@@ -135,19 +162,14 @@ impl Server {
         bail!("it ended before it was ready")
     }
 
-    pub(crate) fn cpu(&self) -> Result<Cpu> {
-        Cpu::of(&self.pid)
+    /// SIGKILL, without a word to anybody.
+    pub(crate) async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.context("kill a server")
     }
 
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .context("no VmRSS")?;
-        Ok(kib.parse::<f64>()? * 1024.0)
+        resident_bytes(&self.pid)
     }
 
     /// SIGTERM, then SIGKILL when it takes too long; a server that does not drain is an error.
@@ -166,9 +188,39 @@ impl Server {
     }
 }
 
+impl Uses for Server {
+    fn cpu(&self) -> Result<Cpu> {
+        Cpu::of(&self.pid)
+    }
+}
+
+impl Uses for Vec<Server> {
+    fn cpu(&self) -> Result<Cpu> {
+        (&self.as_slice()).cpu()
+    }
+}
+
+impl Uses for &[Server] {
+    fn cpu(&self) -> Result<Cpu> {
+        self.iter()
+            .try_fold(Cpu::default(), |sum, server| Ok(sum.and(server.cpu()?)))
+    }
+}
+
 /// Reads and forgets.
 async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
     while let Ok(Some(_)) = lines.next_line().await {}
+}
+
+/// Resident memory of a process in bytes.
+pub(crate) fn resident_bytes(pid: &str) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .context("no VmRSS")?;
+    Ok(kib.parse::<f64>()? * 1024.0)
 }
 
 /// A port that nothing listens on now.

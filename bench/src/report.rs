@@ -1,4 +1,63 @@
-//! From rounds to a table: medians of the ratios of each round, their spread, and what they are held against.
+//! The file with its sections, and from rounds to a table: medians of the ratios of each round, their spread, and what they
+//! are held against.
+
+use anyhow::{Context, Result};
+
+const FILE: &str = "bench/report.md";
+const HEAD: &str = "# ChatCluster beside Node's Socket.IO\n\nWritten by `make bench`; do not edit. Each section says when the machine was busy: its figures are then no result.\n";
+/// The sections in their order.
+const SECTIONS: [&str; 2] = ["single", "nats"];
+
+/// The report: a run replaces the sections that it measured.
+pub(crate) struct Report {
+    /// As it is in the file.
+    sections: [Option<String>; 2],
+}
+
+impl Report {
+    /// What earlier runs left.
+    pub(crate) fn read() -> Result<Self> {
+        let text = std::fs::read_to_string(FILE).with_context(|| format!("read {FILE}"))?;
+        Ok(Self {
+            sections: SECTIONS.map(|name| {
+                let (_, after) = text.split_once(&mark(name))?;
+                let end = after.find("<!-- section ").unwrap_or(after.len());
+                Some(after[..end].trim().to_owned())
+            }),
+        })
+    }
+
+    /// Sets a section.
+    pub(crate) fn put(&mut self, name: &str, text: &str) {
+        for (index, section) in SECTIONS.iter().enumerate() {
+            if *section == name {
+                println!("\n{text}");
+                self.sections[index] = Some(text.trim().to_owned());
+            }
+        }
+    }
+
+    /// Writes the file, unless the run was not a whole one.
+    pub(crate) fn finish(&self, is_whole: bool) -> Result<()> {
+        if !is_whole {
+            println!("not a whole run: {FILE} is left as it is");
+            return Ok(());
+        }
+        let mut text = HEAD.to_owned();
+        for (name, section) in SECTIONS.iter().zip(&self.sections) {
+            if let Some(section) = section {
+                text.push_str(&format!("\n{}\n\n{section}\n", mark(name)));
+            }
+        }
+        std::fs::write(FILE, &text).with_context(|| format!("write {FILE}"))?;
+        println!("written to {FILE}");
+        Ok(())
+    }
+}
+
+fn mark(name: &str) -> String {
+    format!("<!-- section {name} -->")
+}
 
 /// Ratios that differ more than this between rounds are shown, but not as a result.
 const STEADY_SPREAD: f64 = 0.15;
@@ -42,14 +101,7 @@ impl Row {
     /// What the ratio means, in words.
     pub(crate) fn verdict(&self) -> String {
         let ratio = self.ratio();
-        let held = match (self.aim, self.must) {
-            (Some(aim), _) if ratio.median <= aim => "aim reached",
-            (_, Some(must)) if ratio.median <= must => "must holds, aim not reached",
-            (_, Some(_)) => "MUST NOT HELD",
-            (Some(_), None) => "aim not reached",
-            (None, None) if ratio.median < 1.0 => "ahead",
-            (None, None) => "not ahead",
-        };
+        let held = verdict_of(ratio.median, self.aim, self.must);
         let spread = (ratio.max - ratio.min) / ratio.median;
         if spread > STEADY_SPREAD {
             format!(
@@ -59,6 +111,18 @@ impl Row {
         } else {
             held.to_owned()
         }
+    }
+}
+
+/// What a figure means, in words; without a goal it is a ratio.
+pub(crate) fn verdict_of(figure: f64, aim: Option<f64>, must: Option<f64>) -> &'static str {
+    match (aim, must) {
+        (Some(aim), _) if figure <= aim => "aim reached",
+        (_, Some(must)) if figure <= must => "must holds, aim not reached",
+        (_, Some(_)) => "MUST NOT HELD",
+        (Some(_), None) => "aim not reached",
+        (None, None) if figure < 1.0 => "ahead",
+        (None, None) => "not ahead",
     }
 }
 

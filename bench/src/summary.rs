@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use crate::Figures;
 use crate::machine;
 use crate::measure::{Plan, Round};
 use crate::report::{Row, aligned, median, table};
 use crate::sample::Cost;
+use crate::single::Figures;
 
 /// Aim and must, as ratios to Node.
 type Goal = (Option<f64>, Option<f64>);
@@ -34,27 +34,13 @@ pub(crate) fn line(round: &Round) -> String {
     )
 }
 
-/// Load average above which others were at work while we measured.
-pub(crate) const QUIET: f64 = 1.0;
-
-/// The whole report.
-pub(crate) fn render(
-    figures: &Figures,
-    plan: &Plan,
-    is_quick: bool,
-    load_before: f64,
-) -> Result<String> {
-    let mut text = String::from(
-        "# ChatCluster beside Node's Socket.IO\n\nWritten by `make bench`; do not edit.\n\n",
-    );
+/// The section of the report.
+pub(crate) fn render(figures: &Figures, plan: &Plan, is_quick: bool, busy: &str) -> Result<String> {
+    let mut text = String::from("# One process of each\n\n");
     for line in machine::describe()? {
         text.push_str(&format!("- {line}\n"));
     }
-    if load_before > QUIET {
-        text.push_str(&format!(
-            "\n**Busy machine (load average {load_before} at the start): not a result.**\n"
-        ));
-    }
+    text.push_str(&format!("\n{busy}\n"));
     if is_quick {
         text.push_str("\n**Short run (QUICK=1): too short for any claim.**\n");
     }

@@ -1,8 +1,9 @@
 //! The server that load tools drive, with a contract that does not change.
 //!
 //! `cargo run --release -p chatcluster-server --example workload`, environment `PORT` (3000; node i on `PORT` + i), `NODES`
-//! (1), `RECOVERY=1`, `DELIVERY=Ephemeral` (`Logged`); `NATS_URL` and `NATS_PREFIX` (`workload`) join it to a cluster. Prints `READY`. Handlers: `join(room, ack)` joins and acknowledges `"ok"`; `echo(data, ack)`
-//! acknowledges with data; `pub(room, data)` emits `m` with data to the room. SIGTERM drains. One thread for each node.
+//! (1), `RECOVERY=1`, `DELIVERY=Ephemeral` (`Logged`); `NATS_URL`, `NATS_PREFIX` (`workload`) and `NATS_REPLICAS` (1) join it
+//! to a cluster. Prints `READY`. Handlers: `join(room, ack)` joins and acknowledges `"ok"`; `echo(data, ack)` acknowledges
+//! with data; `pub(room, data)` emits `m` with data to the room. SIGTERM drains. One thread for each node.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -142,7 +143,10 @@ async fn join(index: u16) -> anyhow::Result<Option<NatsCluster>> {
     };
     let prefix = std::env::var("NATS_PREFIX").unwrap_or_else(|_| "workload".to_owned());
     let node = NodeId::new(&format!("{}-{index}", std::process::id()));
-    let options = chatcluster_socketio_nats::Options::new(url, prefix);
+    let options = chatcluster_socketio_nats::Options {
+        replicas: number("NATS_REPLICAS", 1)?.into(),
+        ..chatcluster_socketio_nats::Options::new(url, prefix)
+    };
     let cluster = NatsCluster::join(options, node, HashMap::new()).await;
     Ok(Some(
         cluster.context("join the cluster that NATS_URL names")?,

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::absent;
 use crate::adapter::NatsAdapter;
 use crate::cells::Cells;
 use crate::connection::{self, ConnectionError};
@@ -190,7 +191,10 @@ impl NatsCluster {
             names: names.clone(),
             peers,
             counters: counters.clone(),
+            served: Arc::default(),
         };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(absent::serve(broker.clone()));
         Ok(Self {
             shared: Arc::new(Shared {
                 node,
@@ -205,7 +209,7 @@ impl NatsCluster {
                 health,
                 replays,
                 engine: Mutex::new(Some(engine)),
-                tasks: Mutex::default(),
+                tasks: Mutex::new(tasks),
             }),
             denials: Arc::default(),
         })

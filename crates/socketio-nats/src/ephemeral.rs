@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
+use crate::absent::Served;
 use crate::answers;
 use crate::casts;
 use crate::codec;
@@ -40,6 +41,8 @@ pub(crate) struct Broker {
     pub(crate) names: Names,
     pub(crate) peers: Arc<Peers>,
     pub(crate) counters: Arc<Counters>,
+    /// Requests of the other namespaces are answered for them.
+    pub(crate) served: Arc<Served>,
 }
 
 /// Casts and requests of one namespace.
@@ -279,6 +282,7 @@ async fn serve(
     tasks.spawn(casts::deliver(link.clone(), to_deliver, local.clone()));
     tasks.spawn(answers::serve(link.clone(), asks, outgoing, local));
     tasks.spawn(requests::collect(link.clone(), replies));
+    let served = Serving::begin(link);
     tokio::select! {
         biased;
         () = stay(link) => {}
@@ -287,6 +291,23 @@ async fn serve(
             tracing::error!(?ended, cast = %link.subjects.cast, "casts and requests end before they are closed");
             link.close();
         }
+    }
+    drop(served);
+}
+
+/// The namespace answers for itself as long as this lives.
+struct Serving<'a>(&'a Link);
+
+impl<'a> Serving<'a> {
+    fn begin(link: &'a Link) -> Self {
+        link.broker.served.begin(&link.subjects.ask);
+        Self(link)
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        self.0.broker.served.end(&self.0.subjects.ask);
     }
 }
 

@@ -9,6 +9,7 @@
 //! [`NatsCluster`] puts them together. Names are in [`names`], formats in [`codec`], what a node must be allowed in
 //! [`permissions`].
 
+mod absent;
 mod adapter;
 mod answers;
 mod appends;

@@ -102,15 +102,24 @@ impl Names {
     /// one after another.
     #[must_use]
     pub fn log_subject(&self, namespace: &str, envelope: &Envelope, node: &NodeId) -> String {
-        let kind = match &envelope.target {
+        // Written in place: it is made for every event.
+        let mut subject = String::with_capacity(128);
+        subject.push_str(&self.prefix);
+        subject.push_str(".log.");
+        push_token(&mut subject, namespace);
+        match &envelope.target {
             Target::Rooms(rooms) if rooms.len() == 1 && envelope.except.is_empty() => {
-                format!("r.{}", token(&rooms[0]))
+                subject.push_str(".r.");
+                push_token(&mut subject, &rooms[0]);
             }
-            Target::All if envelope.except.is_empty() => "w".to_owned(),
-            Target::All | Target::Rooms(_) => "m".to_owned(),
-            Target::Session(_) => format!("u.{}", token(node.as_str())),
-        };
-        format!("{}.log.{}.{kind}", self.prefix, token(namespace))
+            Target::All if envelope.except.is_empty() => subject.push_str(".w"),
+            Target::All | Target::Rooms(_) => subject.push_str(".m"),
+            Target::Session(_) => {
+                subject.push_str(".u.");
+                push_token(&mut subject, node.as_str());
+            }
+        }
+        subject
     }
 
     /// The namespace's token in a log subject; `None` if the subject is not one of ours.
@@ -132,6 +141,12 @@ impl Names {
         format!("{}.ask.{}", self.prefix, token(namespace))
     }
 
+    /// Requests to any namespace.
+    #[must_use]
+    pub fn any_ask(&self) -> String {
+        format!("{}.ask.*", self.prefix)
+    }
+
     /// Heartbeats.
     #[must_use]
     pub fn node(&self) -> String {
@@ -148,11 +163,19 @@ pub fn session_key(key: SessionKey) -> String {
 /// A name as one token of a subject: neither `.`, `*`, `>` nor white space, never empty, and bounded.
 #[must_use]
 pub fn token(name: &str) -> String {
+    let mut text = String::new();
+    push_token(&mut text, name);
+    text
+}
+
+fn push_token(text: &mut String, name: &str) {
     if name.len() <= MAX_RAW_BYTES {
         // The mark keeps the empty name from being an empty token, and raw names apart from hashes.
-        format!("n{}", URL_SAFE_NO_PAD.encode(name))
+        text.push('n');
+        URL_SAFE_NO_PAD.encode_string(name, text);
     } else {
-        format!("h{}", URL_SAFE_NO_PAD.encode(Sha256::digest(name)))
+        text.push('h');
+        URL_SAFE_NO_PAD.encode_string(Sha256::digest(name), text);
     }
 }
 

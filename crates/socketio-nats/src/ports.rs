@@ -89,6 +89,8 @@ pub(crate) trait Log: Send + Sync {
 
 /// A message on a core subject.
 pub(crate) struct Letter {
+    /// Where it was sent: one that the subscription's stands for.
+    pub(crate) subject: Subject,
     pub(crate) payload: Bytes,
     /// Where an answer goes.
     pub(crate) reply: Option<Subject>,
@@ -107,6 +109,7 @@ pub(crate) trait Wire: Send + Sync {
     /// A subject that nobody else hears.
     fn inbox(&self) -> Subject;
 
+    /// A `*` in it stands for any one token.
     fn subscribe(&self, subject: Subject) -> BoxFuture<'_, Result<Letters, SubscribeError>>;
 
     /// Resolves when the message is on its way, or will be when there is a connection.

@@ -52,6 +52,8 @@ pub(crate) enum Outcome {
     Busy,
     /// The namespace ends there.
     Closed,
+    /// There is no such namespace there: nothing is missing.
+    NotServed,
 }
 
 /// The requests that wait for answers.
@@ -70,6 +72,8 @@ struct Waiting {
 struct Open {
     /// Who may still answer.
     awaited: BTreeSet<NodeId>,
+    /// Who has nothing to do with it.
+    absent: BTreeSet<NodeId>,
     answers: Answers,
     /// Dropped when nobody is awaited any more.
     done: Option<oneshot::Sender<()>>,
@@ -95,6 +99,7 @@ impl Asks {
         waiting.next += 1;
         let open = Open {
             awaited: nodes.iter().cloned().collect(),
+            absent: BTreeSet::new(),
             answers: Answers::default(),
             done: Some(done),
         };
@@ -110,8 +115,14 @@ impl Asks {
         let Some(open) = waiting.by_id.get_mut(&id) else {
             return;
         };
-        if let Outcome::Answer(answer) = outcome {
-            open.answers.answers.insert(node.clone(), answer);
+        match outcome {
+            Outcome::Answer(answer) => {
+                open.answers.answers.insert(node.clone(), answer);
+            }
+            Outcome::NotServed => {
+                open.absent.insert(node.clone());
+            }
+            Outcome::TooLarge | Outcome::Busy | Outcome::Closed => {}
         }
         open.give_up_on(|n| *n == node);
     }
@@ -122,9 +133,12 @@ impl Asks {
         }
     }
 
-    fn end(&self, id: u64) -> Answers {
+    /// The answers, and who has nothing to do with it.
+    fn end(&self, id: u64) -> (Answers, BTreeSet<NodeId>) {
         let ended = self.waiting.lock().by_id.remove(&id);
-        ended.map(|open| open.answers).unwrap_or_default()
+        ended
+            .map(|open| (open.answers, open.absent))
+            .unwrap_or_default()
     }
 
     /// Nobody is awaited any more.
@@ -265,8 +279,8 @@ impl Question {
 
     /// What came, and who is missing.
     fn answers(&self) -> Answers {
-        let mut answers = self.link.asks.end(self.id);
-        let asked = self.asked.iter();
+        let (mut answers, absent) = self.link.asks.end(self.id);
+        let asked = self.asked.iter().filter(|node| !absent.contains(*node));
         let missing = asked.filter(|node| !answers.answers.contains_key(*node));
         answers.missing = missing.cloned().collect();
         let count = u64::try_from(answers.missing.len()).unwrap_or(u64::MAX);

@@ -1,12 +1,13 @@
 //! Connection state recovery: claiming a session, keeping its record true, giving it back (semantics 15 to 19).
 
 mod arrival;
+mod claim;
 mod open;
 mod release;
 mod take;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chatcluster_engineio::CloseReason;
@@ -19,10 +20,12 @@ use crate::member::{Member, Place};
 use crate::namespace::Namespace;
 use crate::namespace::lifecycle::go_on;
 use crate::registry::{Missed, Older, Placed};
-use crate::session::{Ended, Record, Revision, StoreError};
-use crate::sid::{Pid, SessionKey, Sid};
+use crate::session::{Record, Revision, StoreError};
+use crate::sid::{Pid, Sid};
 use crate::socket::{DisconnectReason, Socket};
 pub(crate) use arrival::{Arrival, Arrivals};
+pub(crate) use claim::Claim;
+use claim::Written;
 pub(crate) use open::Opening;
 use release::Release;
 use take::{Progress, Taken, progress_of};
@@ -31,68 +34,6 @@ use take::{Progress, Taken, progress_of};
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(2);
 /// How often the log is read for one session, because the window has moved on meanwhile.
 const LOG_READS: usize = 3;
-/// A second overflow within this time ends the session.
-const OVERFLOW_MEMORY_MS: u64 = 30_000;
-
-/// A socket's hold on its recoverable session.
-pub(crate) struct Claim {
-    pub(crate) pid: Pid,
-    pub(crate) key: SessionKey,
-    /// Held across a write, so that the writes of one session follow each other.
-    revision: tokio::sync::Mutex<Revision>,
-    /// The revision of the last finished write, for those that must not wait.
-    last_revision: AtomicU64,
-    overflowed_at: AtomicU64,
-    takeovers: u32,
-    /// It must not be recovered once this connection ends; with a reason its client is told apart.
-    given_up: OnceLock<Option<Ended>>,
-    /// The stored record says that the client may lack what has aged out of memory, or is about to.
-    is_late: AtomicBool,
-}
-
-impl Claim {
-    fn new(pid: Pid, revision: Revision, record: &Record) -> Box<Self> {
-        Box::new(Self {
-            pid,
-            key: pid.key(),
-            revision: tokio::sync::Mutex::new(revision),
-            last_revision: AtomicU64::new(revision),
-            overflowed_at: AtomicU64::new(record.overflowed_at.unwrap_or(0)),
-            takeovers: record.takeovers,
-            given_up: OnceLock::new(),
-            is_late: AtomicBool::new(!record.is_caught_up),
-        })
-    }
-
-    /// Remembers an overflow; true if the one before was a moment ago.
-    pub(crate) fn note_overflow(&self, now_ms: u64) -> bool {
-        let before = self.overflowed_at.swap(now_ms, Ordering::Relaxed);
-        before != 0 && now_ms.saturating_sub(before) < OVERFLOW_MEMORY_MS
-    }
-
-    fn overflowed_at(&self) -> Option<u64> {
-        Some(self.overflowed_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
-    }
-
-    /// The revision of the last write that has finished.
-    pub(crate) fn revision(&self) -> Revision {
-        self.last_revision.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_late(&self) -> bool {
-        self.is_late.load(Ordering::Relaxed)
-    }
-
-    /// Whether it is to be stored that the client may lack what has aged out of memory.
-    pub(crate) fn set_late(&self, is_late: bool) {
-        self.is_late.store(is_late, Ordering::Relaxed);
-    }
-
-    /// The session must not be recovered once this connection ends.
-    pub(crate) fn give_up(&self, why: Option<Ended>) {
-        self.given_up.get_or_init(|| why);
-    }
-}
 
 /// What a client says in CONNECT about the session that it had.
 #[derive(Debug, Default, Deserialize)]
@@ -225,23 +166,31 @@ impl Namespace {
         Err(NotRecovered::Gap)
     }
 
-    /// Stores what has changed about a session. If somebody else has it by now, this connection ends.
+    /// Stores what has changed about a session, if anything has. If somebody else has it by now, this connection ends.
     pub(crate) async fn persist(&self, socket: &Socket) {
         let Some(claim) = &socket.claim else {
             return;
         };
-        let mut revision = claim.revision.lock().await;
+        let mut written = claim.written.lock().await;
+        // Before the record is made: what changes after that is stored by whoever changes it.
+        let changes = claim.changes.load(Ordering::Acquire);
+        if changes == written.changes {
+            return;
+        }
         let Some(record) = self.record_of(socket, claim) else {
             return;
         };
         match self
             .adapter()
             .sessions()
-            .update(claim.key, *revision, record)
+            .update(claim.key, written.revision, record)
             .await
         {
             Ok(next) => {
-                *revision = next;
+                *written = Written {
+                    revision: next,
+                    changes,
+                };
                 claim.last_revision.store(next, Ordering::Release);
             }
             Err(StoreError::Fenced | StoreError::Gone) => self.lose(socket),
@@ -303,7 +252,7 @@ impl Namespace {
                 return;
             };
             // A write that is under way is waited for.
-            let revision = *claim.revision.lock().await;
+            let revision = claim.written.lock().await.revision;
             let given_up = claim.given_up.get().copied();
             // A session that has ended for a reason is kept with that.
             let is_kept = reason.is_recoverable() && given_up != Some(None);

@@ -151,6 +151,9 @@ impl Registry {
             .filter(|room| member.join(room, last, now_ms))
             .cloned()
             .collect();
+        if !joined.is_empty() {
+            socket.note_change();
+        }
         for room in joined {
             self.rooms.entry(room).or_default().insert(slot);
         }
@@ -167,6 +170,9 @@ impl Registry {
             .filter(|room| member.leave(room, last, now_ms))
             .cloned()
             .collect();
+        if !left.is_empty() {
+            socket.note_change();
+        }
         for room in left {
             leave_room(&mut self.rooms, &room, slot);
         }

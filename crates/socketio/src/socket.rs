@@ -295,8 +295,14 @@ impl Socket {
     pub async fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), EmitError> {
         let json = serde_json::to_string(data).map_err(|e| EmitError::encode("data", e))?;
         *self.data.lock() = json.into();
+        self.note_change();
         self.namespace.persist(self).await;
         Ok(())
+    }
+
+    /// Something that is stored with the session has changed.
+    pub(crate) fn note_change(&self) {
+        self.claim.as_ref().inspect(|claim| claim.note_change());
     }
 
     // --- rooms ---

@@ -21,8 +21,8 @@ const EMISSIONS = { except: ["lobby", { except: [SIDE] }], several: [`rooms/${RO
 const ANSWER = 12_000;
 /** The position in an offset, which an event that is no message carries last. @param {string} offset */
 const positionOf = (offset) => Number.parseInt(offset.split(".")[2], 36);
-/** A sender gives an attempt up after this long, and tries again. */
-const ATTEMPT = 3_000;
+/** A sender gives an attempt up after this long, and tries again: with thousands of clients in this process it may take long to see the answer. */
+const ATTEMPT = 3_000 * (process.env.NATS_LONG ? 4 : 1);
 /** How long the tests wait for all: thousands of clients take longer. */
 const PATIENCE = 20_000 * (process.env.NATS_LONG ? 4 : 1);
 /** Between two attempts. */
@@ -138,7 +138,8 @@ export class Load {
       throw error;
     }
     const flows = load.members.slice(0, senders).map((member) => load.#flow(member, rate / 2 / senders));
-    load.#flows = [...flows, load.#emissions(cluster, rate / 2)];
+    const emissions = Array.from({ length: senders }, (_, index) => load.#emissions(cluster, index, rate / 2 / senders));
+    load.#flows = [...flows, ...emissions];
     return load;
   }
 
@@ -152,10 +153,10 @@ export class Load {
     return this.#paced(perSecond, (n) => this.#send(member, n % 3 === 0 && member.inRoom ? ROOM : null, `${member.index}-${n}`));
   }
 
-  /** What a backend emits, through one living server after the other. */
-  #emissions(cluster, perSecond) {
+  /** What one of several backends emits, through one living server after the other. */
+  #emissions(cluster, index, perSecond) {
     const kinds = Object.keys(EMISSIONS);
-    return this.#paced(perSecond, (n) => this.#emit(cluster, kinds[n % kinds.length], n));
+    return this.#paced(perSecond, (n) => this.#emit(cluster, kinds[(index + n) % kinds.length], `${index}-${n}`, index + n));
   }
 
   /** @param {number} perSecond @param {(n: number) => Promise<void>} send */
@@ -168,15 +169,15 @@ export class Load {
   }
 
   /** One event, tried until it is acknowledged. It has no id, so what may have been emitted is not emitted again: each attempt is another event. */
-  async #emit(cluster, kind, n) {
+  async #emit(cluster, kind, id, first) {
     const begin = Date.now();
     const [place, more] = EMISSIONS[kind];
-    const name = `${kind}-${n}`;
+    const name = `${kind}-${id}`;
     this.open.add(name);
     for (let attempt = 0; !this.#isClosed; attempt++) {
-      const content = attempt === 0 ? name : `${name}-${attempt}`;
+      const content = attempt === 0 ? name : `${name}, attempt ${attempt}`;
       const { backends } = cluster;
-      const backend = backends[(n + attempt) % backends.length];
+      const backend = backends[(first + attempt) % backends.length];
       const body = { event: "notice", args: [kind, content], ...more };
       // it may have ended, or stand still: whether it was emitted is not known
       const answer = await backend?.ask("POST", `/${place}/emit`, { body, timeout: ANSWER }).catch(() => undefined);

@@ -163,6 +163,33 @@ describe("three servers behind a balancer that is not sticky", () => {
   });
 });
 
+describe("a server that drains", () => {
+  it("closes the WebSockets that it carries at its pace, and counts them", { timeout: 60_000 }, async () => {
+    const COUNT = 4;
+    const cluster = await startCluster({ config: { limits: UNLIMITED, drain: { rate: 2 } } });
+    const [owner, carrier] = cluster.servers;
+    const drain = async (method) => (await fetch(`${carrier.adminUrl}/drain`, { method, signal: AbortSignal.timeout(SOON) })).json();
+    try {
+      await meet(cluster);
+      const own = (await drain("GET")).sessions;
+      const sessions = await Promise.all(Array.from({ length: COUNT }, () => open(owner.url)));
+      const carried = await Promise.all(sessions.map((session) => RawWebSocket.open(at(carrier.url, session).webSocketUrl)));
+      /** @type {number[]} */
+      const ends = [];
+      for (const { socket } of carried) socket.on("close", () => ends.push(Date.now()));
+      assert.equal((await drain("GET")).sessions, own + COUNT);
+      await drain("POST");
+      await until(async () => (await drain("GET")).done, 2 * SOON, "the drain is done");
+      await until(() => ends.length === COUNT, SOON, "all are closed");
+      // two a second
+      assert.ok(ends.at(-1) - ends[0] >= 1_000, `closed within ${ends.at(-1) - ends[0]} ms`);
+      assert.equal((await at(owner.url, sessions[0]).post("3")).status, 200, "its owner has the session still");
+    } finally {
+      await cluster.stop();
+    }
+  });
+});
+
 describe("an owner that is killed", () => {
   let cluster;
   let people;

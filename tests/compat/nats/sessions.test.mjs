@@ -10,7 +10,8 @@ import { row } from "./table.mjs";
 import { CONFIG, DEADLINE, lasting } from "./under-load.mjs";
 
 const EACH = lasting(20, 1_000);
-const WINDOW = 2_000;
+/** All who are cut off at once have to be back in it. */
+const WINDOW = lasting(2_000, 15_000);
 /** Until the server is taken for dead, its sessions are given the window, NATS has removed them, and their marks. */
 const GONE = 3_500 + WINDOW + 15_000;
 

@@ -63,6 +63,24 @@ describe("a server that is started before NATS", () => {
     }
   });
 
+  it("drains before it has found NATS, and lets nobody in when it has", { timeout: 60_000 }, async () => {
+    const chat = await start();
+    try {
+      const drain = async (method) => (await fetch(`${chat.adminUrl}/drain`, { method })).json();
+      await drain("POST");
+      await until(async () => (await drain("GET")).done, SOON, "the drain is done");
+      await nats.start();
+      await until(() => /joined too late/.test(chat.output), RECONNECT, "it joins");
+      const polling = await request(`${chat.url}/socket.io/?EIO=4&transport=polling`);
+      assert.equal(polling.status, 503);
+      assert.match(polling.body, /draining/);
+      assert.equal(await status(`${chat.url}/readyz`), 503);
+    } finally {
+      await chat.stop();
+    }
+    assert.deepEqual(chat.exit, { code: 0, signal: null });
+  });
+
   it("ends at once on SIGTERM while it waits", async () => {
     const chat = await start();
     await chat.stop();

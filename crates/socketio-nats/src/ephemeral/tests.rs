@@ -71,6 +71,16 @@ struct Node {
     counters: Arc<Counters>,
     peers: Arc<Peers>,
     client: Client,
+    _absent: Task,
+}
+
+/// Ended when it is dropped.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Node {
@@ -82,6 +92,15 @@ impl Node {
     }
 
     async fn begin(address: std::net::SocketAddr, name: &str, way: Way) -> Self {
+        Self::begin_in(NAMESPACE, address, name, way).await
+    }
+
+    async fn begin_in(
+        namespace: &str,
+        address: std::net::SocketAddr,
+        name: &str,
+        way: Way,
+    ) -> Self {
         let client = connect(address).await;
         let (peers, counters) = join(&client, name).await;
         let broker = Broker {
@@ -89,7 +108,9 @@ impl Node {
             names: names(),
             peers: peers.clone(),
             counters: counters.clone(),
+            served: Arc::default(),
         };
+        let absent = Task(tokio::spawn(crate::absent::serve(broker.clone())));
         let local = Arc::new(Fake {
             way,
             received: Mutex::default(),
@@ -97,11 +118,12 @@ impl Node {
         let weak: Weak<dyn Local> = Arc::downgrade(&(local.clone() as Arc<dyn Local>));
         Self {
             id: NodeId::new(name),
-            ephemeral: Ephemeral::open(broker, NAMESPACE, weak),
+            ephemeral: Ephemeral::open(broker, namespace, weak),
             local,
             counters,
             peers,
             client,
+            _absent: absent,
         }
     }
 
@@ -190,6 +212,7 @@ async fn a_namespace_asks_before_its_subscriptions_are_confirmed() {
         names: names(),
         peers,
         counters,
+        served: Arc::default(),
     };
     let a = Ephemeral::open(broker, NAMESPACE, Weak::<Fake>::new());
     let answers = a.request(Request::Fetch(all()), DEADLINE);
@@ -211,6 +234,19 @@ async fn the_silent_node_is_missing_when_the_time_is_up() {
     assert_eq!(answers.missing, from_ref(&b.id));
     assert_eq!(a.counters.answers_missing.get(), 1);
     until("b gives up", || b.counters.requests_late.get() == 1).await;
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_serve_the_namespace_is_neither_waited_for_nor_missing() {
+    let server = server().await;
+    let [a, b] = pair(&server, Way::Done(2)).await;
+    let c = Node::begin_in("/other", server.address(), "c", Way::Never).await;
+    assert!(within("it is open", c.ephemeral.opened()).await);
+    know(&[&a, &b, &c]).await;
+    let answers = within("answers", a.ask(Duration::from_secs(60))).await;
+    assert_eq!(done(&answers), [("b", 2)]);
+    assert_eq!(answers.missing, []);
+    assert_eq!(a.counters.answers_missing.get(), 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! jumps over what was purged without a word.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull};
 use async_nats::jetstream::context::PublishErrorKind;
@@ -33,7 +33,8 @@ const IDLE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 pub(super) struct Stream {
-    jetstream: Context,
+    /// Shared, because every publish takes it with it.
+    jetstream: Arc<Context>,
     names: Names,
     options: Arc<Options>,
 }
@@ -41,7 +42,7 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(jetstream: Context, names: Names, options: Arc<Options>) -> Self {
         Self {
-            jetstream,
+            jetstream: Arc::new(jetstream),
             names,
             options,
         }
@@ -146,20 +147,78 @@ fn state_of(info: &Info) -> LogState {
 }
 
 fn read(message: Message) -> Result<LogMessage, Box<dyn std::error::Error + Send + Sync>> {
-    let info = message.info()?;
-    let (position, published) = (info.stream_sequence, info.published);
-    let age = async_nats::datetime::now() - published;
     let message = message.message;
+    let reply = message.reply.as_deref().unwrap_or_default();
+    let (position, published) = stored_at(reply).ok_or("a message that is of no stream")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let logged = Duration::from_nanos(u64::try_from(published).unwrap_or_default());
     Ok(LogMessage {
         position,
-        published: nanoseconds(published),
-        age: Duration::try_from(age).unwrap_or_default(),
+        published,
+        age: now.unwrap_or_default().saturating_sub(logged),
         subject: message.subject,
         payload: message.payload,
     })
 }
 
+/// Where and when a message was stored, as its reply subject says (ADR-15 of NATS):
+/// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.<sequence>.<time>.<pending>[.<more>]`. The
+/// library's own reading of it takes all parts, and half as long again as the decoding of the event.
+fn stored_at(reply: &str) -> Option<(u64, i64)> {
+    let mut parts: [&[u8]; 11] = [&[]; 11];
+    let mut count = 0;
+    for part in reply
+        .as_bytes()
+        .split(|byte| *byte == b'.')
+        .take(parts.len())
+    {
+        parts[count] = part;
+        count += 1;
+    }
+    let [b"$JS", b"ACK", ..] = parts else {
+        return None;
+    };
+    let before = match count {
+        9 => 0,
+        11 => 2,
+        _ => return None,
+    };
+    let text = |index: usize| std::str::from_utf8(parts[before + index]).ok();
+    Some((text(5)?.parse().ok()?, text(7)?.parse().ok()?))
+}
+
 /// Nanoseconds since 1970.
 fn nanoseconds(time: async_nats::datetime::DateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_reply_subject_say_where_the_message_is() {
+        let stored = Some((21, 1_795_000_000_123_456_789));
+        let rest = "s_log.C0ns.1.21.7.1795000000123456789.3";
+        for reply in [
+            format!("$JS.ACK.{rest}"),
+            format!("$JS.ACK.hub.ACCOUNT.{rest}"),
+            format!("$JS.ACK.hub.ACCOUNT.{rest}.r4nd0m"),
+        ] {
+            assert_eq!(stored_at(&reply), stored, "{reply}");
+        }
+    }
+
+    #[test]
+    fn another_reply_subject_says_nothing() {
+        for reply in [
+            "",
+            "_INBOX.a.b",
+            "$JS.ACK.s.c.1.21.7.1795000000123456789",
+            "$JS.ACK.s.c.1.x.7.1795000000123456789.3",
+            "$JS.NAK.s.c.1.21.7.1795000000123456789.3",
+        ] {
+            assert_eq!(stored_at(reply), None, "{reply}");
+        }
+    }
 }

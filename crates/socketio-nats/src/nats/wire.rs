@@ -36,6 +36,7 @@ impl Wire for ClientWire {
         Box::pin(async move {
             let messages = self.client.subscribe(subject).await?;
             let letters = messages.map(|message| Letter {
+                subject: message.subject,
                 payload: message.payload,
                 reply: message.reply,
             });

@@ -99,6 +99,20 @@ async fn gone(sessions: &KvSessions, key: SessionKey) {
     .await;
 }
 
+#[test]
+fn a_record_from_before_takeovers_said_more_is_read() {
+    let record = of_node("a");
+    let mut old = codec::encode(&record).unwrap().to_vec();
+    // An array of 15, whose last two are an array of two zeros, and nothing.
+    assert_eq!(
+        (old[1], &old[old.len() - 4..]),
+        (0x9f, &[0x92, 0, 0, 0xc0][..])
+    );
+    old[1] = 0x9d;
+    old.truncate(old.len() - 4);
+    assert_eq!(codec::decode::<Record>(&old).unwrap(), record);
+}
+
 #[tokio::test]
 async fn a_session_is_read_as_it_was_written() {
     let broker = Broker::with_bucket().await;

@@ -412,3 +412,15 @@ async fn a_replay_that_takes_long_is_stored_as_such_until_it_has_ended() {
     .await;
     assert!(holds.updated()[before + 1].is_caught_up);
 }
+
+#[tokio::test]
+async fn a_room_that_is_joined_already_costs_no_write() {
+    let (node, holds) = slow_node(&Memory::default(), 0, 1000, rooms);
+    let mut client = Client::connect(node.address).await;
+    for room in ["one", "one", "two", "one"] {
+        client.ask("join", &json!(room)).await;
+    }
+    let written = holds.updated();
+    let stays = written.iter().map(|record| record.intervals.len());
+    assert_eq!(stays.collect::<Vec<_>>(), [1, 2]);
+}
