@@ -75,7 +75,7 @@ $(VENV_STAMP): $(PYTHON_PACKAGES)
 ##### Check
 
 .PHONY: check
-check: check-tree check-web check-rust ## Formats, lints, documentation, lengths, licences: what CI checks first
+check: check-tree check-web check-rust check-simulation ## Formats, lints, documentation, lengths, licences, the simulation: what CI checks first
 
 .PHONY: check-tree
 check-tree:
@@ -95,6 +95,22 @@ check-rust: web
 	@$(STEP) "clippy" cargo clippy --quiet $(LOCKED) --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(STEP) "rustdoc" \
 		cargo doc --quiet $(LOCKED) --workspace --no-deps --document-private-items
+
+# One test of one crate, with its output: a line for every 250 runs.
+SIMULATE = cargo test --quiet $(LOCKED) -p chatcluster-socketio-nats --lib simulation:: -- --nocapture
+
+.PHONY: check-simulation
+check-simulation: SEEDS ?= 2000
+check-simulation:
+	@scripts/need.sh rust
+	@SEEDS=$(SEEDS) $(STEP) "the cluster, simulated from $(SEEDS) seeds" $(SIMULATE)
+
+.PHONY: simulate
+simulate: SEEDS ?= 20000
+simulate: SEED ?= 1
+simulate: ## Simulates the cluster from SEEDS seeds, SEED the first (TRACE=N: shows the last N lines of one that fails)
+	@scripts/need.sh rust
+	@SEED=$(SEED) SEEDS=$(SEEDS) $(if $(TRACE),TRACE=$(TRACE)) $(SIMULATE)
 
 DENY_VERSION := 0.20.2
 .PHONY: deny

@@ -2,7 +2,7 @@
 //!
 //! One task does it all, so that every namespace sees the positions in their order and nothing between two of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -57,7 +57,7 @@ struct State {
     /// Handed over and done with, and who waits for that.
     appends: Appends,
     epoch: u64,
-    namespaces: HashMap<Box<str>, Weak<dyn Local>>,
+    namespaces: BTreeMap<Box<str>, Weak<dyn Local>>,
 }
 
 /// How far a node has come in the log.
@@ -101,7 +101,7 @@ impl Pipeline {
                 delivered: position,
                 appends: Appends::new(position),
                 epoch,
-                namespaces: HashMap::new(),
+                namespaces: BTreeMap::new(),
             }),
             read_models: read_models.collect(),
             progress: watch::Sender::new(Progress {
