@@ -199,8 +199,7 @@ impl State {
             }
         }
         for (link, into, kept) in out {
-            let arrive = move |state: &mut State| {
-                state.links.reads(link, kept.position);
+            let arrive = move |_: &mut State| {
                 let age = nanoseconds(outside::since_1970()) - kept.published;
                 let message = LogMessage {
                     position: kept.position,

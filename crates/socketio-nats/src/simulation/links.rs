@@ -25,7 +25,7 @@ pub(super) struct Link {
     /// Which connection it is.
     pub(super) generation: u64,
     pub(super) connections: watch::Sender<u64>,
-    /// The last message of the log that has reached it.
+    /// The last message of the log that its node has taken.
     pub(super) read_to: u64,
     up_clear_at: u64,
     down_clear_at: u64,
@@ -58,8 +58,17 @@ impl Links {
         &self.all[link]
     }
 
-    pub(super) fn reads(&mut self, link: usize, position: u64) {
-        self.all[link].read_to = position;
+    pub(super) fn has_read(&mut self, link: usize, position: u64) {
+        // What is read once more, for a session, says nothing of how far the node is.
+        let to = &mut self.all[link].read_to;
+        *to = position.max(*to);
+    }
+
+    /// Nobody has read more of the log than there is.
+    pub(super) fn log_ends(&mut self, last: u64) {
+        for link in &mut self.all {
+            link.read_to = link.read_to.min(last);
+        }
     }
 
     /// Whether so many nodes live, none of them on its way in, and have all read beyond this position, or none has.

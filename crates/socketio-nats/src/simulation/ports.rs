@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_nats::{PublishError, Subject, SubscribeError};
@@ -137,9 +138,17 @@ impl Log for Port {
             if !is_made.await? {
                 return Err(Trouble::NoAnswer);
             }
+            let port = self.clone();
             let messages = poll_fn(move |context| {
                 let _open = &kept;
-                messages.poll_recv(context)
+                let polled = messages.poll_recv(context);
+                // What has arrived is read only when somebody takes it: who begins anew leaves the rest.
+                if let Poll::Ready(Some(Ok(message))) = &polled {
+                    let position = message.position;
+                    port.world
+                        .with(|state| state.links.has_read(link, position));
+                }
+                polled
             });
             Ok(messages.boxed())
         })

@@ -117,6 +117,7 @@ impl State {
             let count = if is_known { count } else { 0 };
             self.note(format_args!("it forgets {count} messages"));
             self.broker.set_back(count);
+            self.links.log_ends(end.saturating_sub(count as u64));
             if count > 0 {
                 self.accident();
                 self.weather.no_deaths_until = self.now() + time + 10_000;
@@ -135,7 +136,10 @@ impl State {
         match what {
             0 => self.broker.trim(0),
             1 => self.broker.trim(3),
-            _ => self.broker.delete(),
+            _ => {
+                self.broker.delete();
+                self.links.log_ends(0);
+            }
         }
         self.accident();
     }
