@@ -1,7 +1,7 @@
 //! The last step: what is true now, and writing it.
 //!
 //! [`build`] is pure: from what was read and done to a status. It is called after success and after failure; what could not
-//! be read makes a condition `Unknown`, never what it was. [`write`] sends it only if it differs, by server-side apply on
+//! be read makes a condition `Unknown`, never what it was. [`write()`] sends it only if it differs, by server-side apply on
 //! the subresource, so that conditions of others stay.
 
 mod conditions;

@@ -102,7 +102,7 @@ pub enum Transport {
         .field_path(".origins"),
 )]
 pub struct CorsSpec {
-    /// origins such as 'https://chat.example.com', or '*' for all.
+    /// origins such as `https://chat.example.com`, or '*' for all.
     #[serde(default)]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
