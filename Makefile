@@ -95,6 +95,22 @@ check-rust: web
 	@$(STEP) "clippy" cargo clippy --quiet $(LOCKED) --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(STEP) "rustdoc" \
 		cargo doc --quiet $(LOCKED) --workspace --no-deps --document-private-items
+	@$(STEP) "what is generated" $(MAKE) check-generated
+
+# What is generated from crates/chat-api, and compared with what is committed.
+CRD := crds/chatclusters.yaml
+PRINT_CRD = cargo run --quiet $(LOCKED) -p chatcluster-operator -- crd
+
+.PHONY: generate
+generate: ## Writes what is made from the contract: crds/
+	@scripts/need.sh rust
+	@mkdir -p $(dir $(CRD))
+	@$(PRINT_CRD) > $(TARGET_DIR)/crd.yaml
+	@mv $(TARGET_DIR)/crd.yaml $(CRD)
+
+.PHONY: check-generated
+check-generated:
+	@$(PRINT_CRD) | diff -u $(CRD) - || { echo "$(CRD) is not what the contract says: run make generate" >&2; exit 1; }
 
 # One test of one crate, with its output: a line for every 250 runs.
 SIMULATE = cargo test --quiet $(LOCKED) -p chatcluster-socketio-nats --lib simulation:: -- --nocapture
