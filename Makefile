@@ -75,7 +75,7 @@ $(VENV_STAMP): $(PYTHON_PACKAGES)
 ##### Check
 
 .PHONY: check
-check: check-tree check-web check-rust ## Formats, lints, documentation, lengths, licences: what CI checks first
+check: check-tree check-web check-rust check-simulation ## Formats, lints, documentation, lengths, licences, the simulation: what CI checks first
 
 .PHONY: check-tree
 check-tree:
@@ -95,6 +95,38 @@ check-rust: web
 	@$(STEP) "clippy" cargo clippy --quiet $(LOCKED) --workspace --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(STEP) "rustdoc" \
 		cargo doc --quiet $(LOCKED) --workspace --no-deps --document-private-items
+	@$(STEP) "what is generated" $(MAKE) check-generated
+
+# What is generated from crates/chat-api, and compared with what is committed.
+CRD := crds/chatclusters.yaml
+PRINT_CRD = cargo run --quiet $(LOCKED) -p chatcluster-operator -- crd
+
+.PHONY: generate
+generate: ## Writes what is made from the contract: crds/
+	@scripts/need.sh rust
+	@mkdir -p $(dir $(CRD))
+	@$(PRINT_CRD) > $(TARGET_DIR)/crd.yaml
+	@mv $(TARGET_DIR)/crd.yaml $(CRD)
+
+.PHONY: check-generated
+check-generated:
+	@$(PRINT_CRD) | diff -u $(CRD) - || { echo "$(CRD) is not what the contract says: run make generate" >&2; exit 1; }
+
+# One test of one crate, with its output: a line for every 250 runs.
+SIMULATE = cargo test --quiet $(LOCKED) -p chatcluster-socketio-nats --lib simulation:: -- --nocapture
+
+.PHONY: check-simulation
+check-simulation: SEEDS ?= 2000
+check-simulation:
+	@scripts/need.sh rust
+	@SEEDS=$(SEEDS) $(STEP) "the cluster, simulated from $(SEEDS) seeds" $(SIMULATE)
+
+.PHONY: simulate
+simulate: SEEDS ?= 20000
+simulate: SEED ?= 1
+simulate: ## Simulates the cluster from SEEDS seeds, SEED the first (TRACE=N: shows the last N lines of one that fails)
+	@scripts/need.sh rust
+	@SEED=$(SEED) SEEDS=$(SEEDS) $(if $(TRACE),TRACE=$(TRACE)) $(SIMULATE)
 
 DENY_VERSION := 0.20.2
 .PHONY: deny

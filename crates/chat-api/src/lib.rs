@@ -1,4 +1,5 @@
-//! The contract between ChatCluster's parts: the configuration file of the chat server.
+//! The contract between ChatCluster's parts: the configuration file of the chat server, and with the feature `crd` the
+//! `ChatCluster` resource that the operator makes it from.
 //!
 //! [`ServerConfig`] is what was written (every field has its default here and nowhere else);
 //! [`Config`] is what holds after [`ServerConfig::validate`]. Whoever holds a [`Config`] checks
@@ -6,6 +7,12 @@
 //! file and no flag: that is the server's `settings`.
 
 mod api;
+#[cfg(feature = "crd")]
+#[expect(
+    unreachable_pub,
+    reason = "the derive of the schema makes copies of its structs in a private place"
+)]
+pub mod cluster;
 mod config;
 mod duration;
 mod log_level;

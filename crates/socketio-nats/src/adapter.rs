@@ -11,7 +11,7 @@ use chatcluster_socketio::log::{
     AppendDone, AppendError, Appended, Entry, Envelope, Record, Target,
 };
 use chatcluster_socketio::session::Sessions;
-use chatcluster_socketio::{Delivery, NodeId, NotRecovered};
+use chatcluster_socketio::{Delivery, NodeId, NotRecovered, outside};
 use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 
@@ -70,7 +70,7 @@ impl NatsAdapter {
                 id.copy_from_slice(&digest[..16]);
                 id
             }
-            None => rand::random(),
+            None => outside::random(),
         };
         URL_SAFE_NO_PAD.encode(id)
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use chatcluster_socketio::outside;
 use chatcluster_socketio::session::Revision;
 use futures_util::future::BoxFuture;
 
@@ -14,7 +15,7 @@ pub(crate) struct WriteId(pub(crate) u64);
 
 impl WriteId {
     pub(crate) fn random() -> Self {
-        Self(rand::random())
+        Self(outside::random())
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chatcluster_socketio::adapter::{Adapter, Cluster, Local};
+use chatcluster_socketio::level::Level;
 use chatcluster_socketio::{Delivery, NodeId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -169,8 +170,8 @@ impl NatsCluster {
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
-        let (looked, is_looked) = watch::channel(0);
-        let gate = Gate::new(&ports, is_looked);
+        let looked = Arc::new(Level::default());
+        let gate = Gate::new(&ports, looked.clone());
         let follower = Follower::new(source.clone(), log, into, looked);
         let (replays, replays_asked) = Replays::new();
         let engine = Engine {

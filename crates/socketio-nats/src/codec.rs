@@ -67,13 +67,15 @@ fn encode_as<T: Serialize + ?Sized>(
     Ok(bytes.into())
 }
 
-/// A field that this release does not know. MessagePack's first byte holds the number of up to 15 fields; a map of one is an
-/// enumeration's variant, which can have no second.
+/// A field that this release does not know. MessagePack's first byte holds the number of up to 15 fields; for more two bytes
+/// follow it. A map of one is an enumeration's variant, which can have no second.
 fn add_field(bytes: &mut Vec<u8>) {
-    if let Some(head @ 0x82..=0x8e) = bytes.get_mut(1) {
-        *head += 1;
-        bytes.extend_from_slice(b"\xa4more\xc3");
+    match bytes.get(1) {
+        Some(head @ 0x82..=0x8e) => bytes[1] = head + 1,
+        Some(0x8f) => drop(bytes.splice(1..2, [0xde, 0, 16])),
+        _ => return,
     }
+    bytes.extend_from_slice(b"\xa4more\xc3");
 }
 
 /// Reads a value.

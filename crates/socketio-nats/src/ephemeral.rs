@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_nats::{Subject, SubscribeError};
 use bytes::Bytes;
 use chatcluster_socketio::adapter::{Answers, Cast, Local, Request};
+use chatcluster_socketio::level::Level;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -57,7 +57,8 @@ pub(crate) struct Link {
     pub(crate) subjects: Subjects,
     pub(crate) asks: Asks,
     told_too_large: AtomicBool,
-    stage: watch::Sender<Stage>,
+    /// A [`Stage`].
+    stage: Level,
 }
 
 pub(crate) struct Subjects {
@@ -67,6 +68,7 @@ pub(crate) struct Subjects {
     pub(crate) replies: Subject,
 }
 
+/// Goes one way only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Opening,
@@ -104,7 +106,7 @@ impl Ephemeral {
             subjects,
             asks: Asks::default(),
             told_too_large: AtomicBool::new(false),
-            stage: watch::Sender::new(Stage::Opening),
+            stage: Level::default(),
         });
         let (outgoing, queued) = Queue::new();
         // Ends by itself, soon after `close`.
@@ -117,10 +119,10 @@ impl Ephemeral {
     ///
     /// With several brokers the others may hear of a subscription a little later.
     pub(crate) fn opened(&self) -> impl Future<Output = bool> + Send + use<> {
-        let mut stage = self.link.stage.subscribe();
+        let link = self.link.clone();
         async move {
-            let left = stage.wait_for(|stage| *stage != Stage::Opening).await;
-            left.is_ok_and(|stage| *stage == Stage::Open)
+            link.leaves(Stage::Opening).await;
+            !link.is_closed()
         }
     }
 
@@ -159,7 +161,7 @@ impl Link {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        *self.stage.borrow() == Stage::Closed
+        self.stage.get() == Stage::Closed as u64
     }
 
     /// Whether the broker carries that much.
@@ -198,24 +200,17 @@ impl Link {
 
     /// The own sign came back: so did the subscriptions get there.
     pub(crate) fn confirm(&self) {
-        self.stage.send_if_modified(|stage| {
-            let is_new = *stage == Stage::Opening;
-            if is_new {
-                *stage = Stage::Open;
-            }
-            is_new
-        });
+        self.stage.raise(Stage::Open as u64);
     }
 
     fn close(&self) {
-        self.stage.send_replace(Stage::Closed);
+        self.stage.raise(Stage::Closed as u64);
         self.asks.end_all();
     }
 
+    /// Resolves when that stage is over.
     async fn leaves(&self, stage: Stage) {
-        let mut now = self.stage.subscribe();
-        // The sender is here: it is not dropped.
-        drop(now.wait_for(|now| *now != stage).await);
+        self.stage.until(|now| now > stage as u64).await;
     }
 
     async fn closed(&self) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use chatcluster_socketio::level::Level;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -99,7 +100,7 @@ pub(crate) struct Follower {
     /// Raised when a connection was made: consumers in the memory of a server that was started anew are gone.
     connections: watch::Receiver<u64>,
     /// The last connection on which the log was looked at.
-    looked: watch::Sender<u64>,
+    looked: Arc<Level>,
     /// When the message at `last` was logged: another one there means that the log was set back.
     last_published: Option<i64>,
     moved_at: Instant,
@@ -110,7 +111,7 @@ impl Follower {
         source: Source,
         (epoch, stream_created, last): (u64, i64, u64),
         (items, health): (mpsc::Sender<Item>, watch::Sender<Option<String>>),
-        looked: watch::Sender<u64>,
+        looked: Arc<Level>,
     ) -> Self {
         Self {
             connections: source.ports.connections.clone(),
@@ -185,7 +186,7 @@ impl Follower {
             }
             looked => looked?,
         }
-        self.looked.send_replace(connection);
+        self.looked.set(connection);
         let next = self.last + u64::from(self.last_published.is_none());
         self.source.ports.log.read(next).await
     }

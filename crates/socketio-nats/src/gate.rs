@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use chatcluster_socketio::level::Level;
 use tokio::sync::watch;
 
 use crate::ports::{Ports, Wire};
@@ -16,28 +17,30 @@ pub(crate) struct Gate {
     /// Raised when a connection was made.
     connections: watch::Receiver<u64>,
     /// The last connection on which the log was looked at.
-    looked: watch::Receiver<u64>,
+    looked: Arc<Level>,
+    /// What was known of that.
+    seen: u64,
 }
 
 impl Gate {
-    pub(crate) fn new(ports: &Ports, looked: watch::Receiver<u64>) -> Self {
+    /// The level is set by who looks at the log.
+    pub(crate) fn new(ports: &Ports, looked: Arc<Level>) -> Self {
         Self {
             wire: ports.wire.clone(),
             connections: ports.connections.clone(),
             looked,
+            seen: 0,
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.wire.is_connected() && *self.looked.borrow() == *self.connections.borrow()
+        self.wire.is_connected() && self.looked.get() == *self.connections.borrow()
     }
 
     /// Resolves when the log has been looked at again.
     pub(crate) async fn changed(&mut self) {
-        if self.looked.changed().await.is_err() {
-            // Nobody follows the log any more.
-            std::future::pending::<()>().await;
-        }
+        let seen = self.seen;
+        self.seen = self.looked.until(|now| now != seen).await;
     }
 
     pub(crate) async fn opened(&mut self) {

@@ -39,6 +39,8 @@ mod replays;
 mod requests;
 mod secret;
 mod sessions;
+#[cfg(test)]
+mod simulation;
 mod stream;
 mod sweeper;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatcluster_socketio::NodeId;
+use chatcluster_socketio::{NodeId, outside};
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,7 @@ impl Peers {
             wire,
             subject,
             node,
-            incarnation: rand::random(),
+            incarnation: outside::random(),
             counters,
             has_log: watch::Sender::new(false),
             relay: Mutex::default(),

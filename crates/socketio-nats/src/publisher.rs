@@ -6,7 +6,7 @@
 //! (semantics 14). While something is tried again nothing new goes out. Every attempt of a message carries the same id, so
 //! that JetStream stores it once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chatcluster_socketio::log::AppendError;
+use chatcluster_socketio::outside;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
@@ -88,7 +89,7 @@ impl Publisher {
             gate,
             counters,
             queue: VecDeque::new(),
-            sent: HashMap::new(),
+            sent: BTreeMap::new(),
             retrying: 0,
             attempts: FuturesUnordered::new(),
         };
@@ -158,7 +159,7 @@ struct Lanes {
     /// Not sent yet, in order.
     queue: VecDeque<Job>,
     /// On their way, one of a lane.
-    sent: HashMap<u64, Job>,
+    sent: BTreeMap<u64, Job>,
     /// Of those, how many are tried again.
     retrying: usize,
     attempts: FuturesUnordered<Attempt>,
@@ -170,6 +171,9 @@ impl Lanes {
         let mut late = interval(LATE);
         loop {
             tokio::select! {
+                // What is sent makes room for what is new.
+                biased;
+                Some((lane, outcome)) = self.attempts.next() => self.on_outcome(lane, outcome),
                 () = gate.changed() => self.send(),
                 _ = late.tick() => {
                     self.drop_late();
@@ -180,7 +184,6 @@ impl Lanes {
                     None if self.attempts.is_empty() => return,
                     None => self.finish_one().await,
                 },
-                Some((lane, outcome)) = self.attempts.next() => self.on_outcome(lane, outcome),
             }
         }
     }
@@ -293,7 +296,7 @@ impl Lanes {
 
 impl Drop for Lanes {
     fn drop(&mut self) {
-        for (_, job) in self.sent.drain() {
+        for job in std::mem::take(&mut self.sent).into_values() {
             (job.done)(Err(AppendError::Unanswered));
         }
         for job in self.queue.drain(..) {
@@ -305,5 +308,7 @@ impl Drop for Lanes {
 fn back_off(attempts: u32) -> Duration {
     let (first, most) = BACK_OFF;
     let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(8));
-    doubled.min(most).mul_f64(rand::random_range(0.75..1.25))
+    doubled
+        .min(most)
+        .mul_f64(0.75 + outside::random::<f64>() / 2.0)
 }

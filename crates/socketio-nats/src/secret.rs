@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use chatcluster_socketio::outside;
 use tokio::time::timeout;
 
 use crate::cells::{Answer, Cells, Change, Write};
@@ -50,7 +51,7 @@ pub(crate) async fn ensure(cells: &dyn Cells) -> Result<PeerSecret, SecretError>
     if let Some(secret) = found {
         return Ok(secret);
     }
-    let secret = PeerSecret(rand::random());
+    let secret = PeerSecret(outside::random());
     let value = codec::encode(&secret.0).map_err(|source| SecretError::Refused(source.into()))?;
     let change = Change::Put { value, ttl: None };
     let write = Write::new(KEY.to_owned(), revision, change);

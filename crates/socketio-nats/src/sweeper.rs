@@ -27,6 +27,7 @@ pub(crate) async fn run(
     let mut due = Some(settled);
     loop {
         tokio::select! {
+            biased;
             changed = changes.changed() => {
                 let (Ok(()), Some(cluster)) = (changed, cluster.upgrade()) else {
                     return;

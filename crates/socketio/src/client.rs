@@ -5,12 +5,12 @@ mod placeholders;
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use chatcluster_engineio::{CloseReason, Connection, Flow, Message, Session};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::arguments::Arguments;
 use crate::io::Inner;

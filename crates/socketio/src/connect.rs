@@ -19,7 +19,7 @@ use crate::middleware::{ConnectError, Connecting};
 use crate::namespace::{Namespace, Setup};
 use crate::packet::{Kind, encode};
 use crate::recovery::{Claim, Opening, Recovered, Wanted};
-use crate::session::StoreError;
+use crate::session::{Ended, StoreError};
 use crate::socket::{Credentials, DisconnectReason, Link, Origin, Socket};
 
 /// Says whether a name is one of its namespaces.
@@ -307,6 +307,14 @@ impl Namespace {
             if revision.is_some_and(|own| registry.arrivals.is_overtaken(socket.id(), own)) {
                 drop(registry);
                 socket.mark_taken_over();
+                return self.abandon(socket, place);
+            }
+            if member.epoch != registry.offset().epoch {
+                // What its client has seen, and where the replay begins, are positions of a log that is no more.
+                drop(registry);
+                if let Some(claim) = &socket.claim {
+                    claim.give_up(Some(Ended::Epoch));
+                }
                 return self.abandon(socket, place);
             }
             let slot = registry.register(member);

@@ -4,14 +4,16 @@
 //! words; [`crate::adapter`] holds the contract, `adapter::memory` the in-process form.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::event::{Event, Frames};
 use crate::offset::Offset;
+use crate::outside;
 use crate::sid::Sid;
 
 /// A room's name.
@@ -84,8 +86,7 @@ pub type CommitDone = Box<dyn FnOnce(Committed) + Send>;
 /// only goes forward puts a restarted log above everything that it gave out before.
 #[must_use]
 pub fn position_by_clock() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_secs() * 1_000_000
+    outside::since_1970().as_secs() * 1_000_000
 }
 
 /// The durable side of the in-process log.

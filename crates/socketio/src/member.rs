@@ -10,7 +10,7 @@ use crate::event::Frames;
 use crate::log::{Entry, Room, Target};
 use crate::offset::Offset;
 use crate::registry::Older;
-use crate::session::{Interval, MAX_LEFT_INTERVALS, Quiet};
+use crate::session::{Interval, MAX_LEFT_INTERVALS, Quiet, Record};
 use crate::sid::Sid;
 use crate::socket::Socket;
 
@@ -19,6 +19,8 @@ use held::HeldQueue;
 
 pub(crate) struct Member {
     pub(crate) socket: Arc<Socket>,
+    /// In which all positions here are.
+    pub(crate) epoch: u64,
     /// The position processed last when the session began: it is entitled to what is above.
     pub(crate) start: u64,
     pub(crate) intervals: Vec<Interval>,
@@ -44,6 +46,7 @@ pub(crate) struct Member {
 
 /// Where a session stands in the log and which rooms it was in.
 pub(crate) struct Place {
+    pub(crate) epoch: u64,
     pub(crate) start: u64,
     pub(crate) intervals: Vec<Interval>,
     pub(crate) gap_below: u64,
@@ -53,13 +56,15 @@ pub(crate) struct Place {
 }
 
 impl Member {
-    pub(crate) fn new(socket: Arc<Socket>, start: u64, cursor: u64, gap_below: u64) -> Self {
+    /// Of the session with this record, whose client has everything up to `cursor`.
+    pub(crate) fn new(socket: Arc<Socket>, record: &Record, cursor: u64) -> Self {
         Self {
             socket,
-            start,
-            intervals: Vec::new(),
-            gap_below,
-            quiet: Quiet::default(),
+            epoch: record.epoch,
+            start: record.start,
+            intervals: record.intervals.clone(),
+            gap_below: record.gap_below,
+            quiet: record.quiet,
             is_untouched: true,
             stamp: 0,
             cursor: Some(cursor),
@@ -74,6 +79,7 @@ impl Member {
     /// What the session record keeps of it.
     pub(crate) fn place(&self) -> Place {
         Place {
+            epoch: self.epoch,
             start: self.start,
             intervals: self.intervals.clone(),
             gap_below: self.gap_below,

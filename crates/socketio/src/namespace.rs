@@ -8,11 +8,10 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 
 use crate::adapter::{Adapter, Answer, Cast, Local, Request};
 use crate::arguments::Arguments;
@@ -20,8 +19,10 @@ use crate::backfill::Backfill;
 use crate::config::{Config, Delivery, Recovery};
 use crate::counters::Counters;
 use crate::handler::{ErasedConnect, ErasedEvent};
+use crate::level::Level;
 use crate::log::{Entry, Room};
 use crate::middleware::Middleware;
+use crate::outside;
 use crate::registry::Registry;
 use crate::socket::{Socket, SocketRef};
 use crate::window::Window;
@@ -72,7 +73,7 @@ pub struct Namespace {
     is_opened: AtomicBool,
     registry: Mutex<Registry>,
     /// The position processed last, for those who wait for one.
-    position: watch::Sender<u64>,
+    position: Level,
     ack_ids: AtomicU64,
 }
 
@@ -95,7 +96,7 @@ impl Namespace {
             setup,
             adapter: OnceLock::new(),
             is_opened: AtomicBool::new(false),
-            position: watch::Sender::new(0),
+            position: Level::default(),
             ack_ids: AtomicU64::new(0),
         })
     }
@@ -104,8 +105,7 @@ impl Namespace {
     pub(crate) fn open(&self, adapter: Arc<dyn Adapter>) {
         let start = adapter.start_position();
         self.registry.lock().open(adapter.epoch(), start);
-        self.position
-            .send_if_modified(|p| std::mem::replace(p, (*p).max(start)) < start);
+        self.position.raise(start);
         if self.adapter.set(adapter).is_err() {
             tracing::error!(namespace = &*self.path, "the namespace was opened twice");
         }
@@ -234,9 +234,8 @@ impl Namespace {
 
     /// Resolves when this node has processed the log up to `position`; false if it has not within `timeout`.
     pub(crate) async fn reaches(&self, position: u64, timeout: Duration) -> bool {
-        let mut seen = self.position.subscribe();
-        let reached = seen.wait_for(|now| *now >= position);
-        matches!(tokio::time::timeout(timeout, reached).await, Ok(Ok(_)))
+        let reached = self.position.until(|now| now >= position);
+        tokio::time::timeout(timeout, reached).await.is_ok()
     }
 
     // --- rooms ---
@@ -269,30 +268,25 @@ const BRING_UP_BYTES: usize = 8 << 20;
 const BRING_UP_SPAN: Duration = Duration::from_secs(60);
 
 pub(crate) fn now_ms() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(outside::since_1970().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Local for Namespace {
     fn deliver(&self, entry: &Arc<Entry>) {
         self.counters().entries_delivered.increment();
         let after = self.registry.lock().deliver(entry);
-        self.position
-            .send_if_modified(|p| std::mem::replace(p, (*p).max(entry.position)) < entry.position);
+        self.position.raise(entry.position);
         self.finish(after);
     }
 
     fn advance(&self, position: u64) {
         self.registry.lock().advance(position);
-        self.position
-            .send_if_modified(|p| std::mem::replace(p, (*p).max(position)) < position);
+        self.position.raise(position);
     }
 
     fn restart(&self, epoch: u64, position: u64) {
         let (sockets, why) = self.registry.lock().restart(epoch, position);
-        self.position.send_replace(position);
+        self.position.set(position);
         for socket in sockets {
             self.end_session(&socket, Some(why));
         }

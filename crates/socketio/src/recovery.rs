@@ -209,7 +209,7 @@ impl Namespace {
             identity: socket.identity().cloned(),
             owner: self.adapter().node().clone(),
             takeovers: claim.takeovers,
-            epoch: self.adapter().epoch(),
+            epoch: place.epoch,
             start: place.start,
             intervals: place.intervals,
             gap_below: place.gap_below,
@@ -315,11 +315,9 @@ impl Namespace {
         from: u64,
         older: Option<Box<Older>>,
     ) -> Member {
-        let mut member = Member::new(socket, record.start, from, record.gap_below);
+        let mut member = Member::new(socket, record, from);
         member.older = older;
-        member.intervals.clone_from(&record.intervals);
         member.is_untouched = record.is_untouched;
-        member.quiet = record.quiet;
         member
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::outside;
 
 const SID_BYTES: usize = 15;
 const SID_CHARS: usize = 20;
@@ -19,7 +20,7 @@ impl Sid {
     /// A new random id.
     #[must_use]
     pub fn random() -> Self {
-        Self(rand::rng().random())
+        Self(outside::random())
     }
 
     /// Reads an id; `None` if the text is not the spelling of one.
@@ -56,7 +57,7 @@ pub(crate) struct Pid([u8; SID_BYTES]);
 
 impl Pid {
     pub(crate) fn random() -> Self {
-        Self(rand::rng().random())
+        Self(outside::random())
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -91,7 +92,7 @@ impl SessionKey {
     /// A random key, of which nobody knows a `pid`: for whoever tests a store.
     #[must_use]
     pub fn random() -> Self {
-        Self(rand::rng().random())
+        Self(outside::random())
     }
 }
 

@@ -26,6 +26,7 @@ use crate::extensions::Extensions;
 use crate::log::{ConnectionId, Room};
 use crate::member::Held;
 use crate::namespace::Namespace;
+use crate::outside;
 use crate::packet::{Kind, encode};
 use crate::recovery::Claim;
 use crate::registry::Slot;
@@ -126,7 +127,7 @@ impl Socket {
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
-            connection: rand::random(),
+            connection: outside::random(),
             namespace,
             link,
             claim,

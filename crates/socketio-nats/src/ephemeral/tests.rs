@@ -11,6 +11,7 @@ use chatcluster_socketio::log::{Entry, Target};
 use chatcluster_socketio::{Event, NodeId, Sid};
 use futures_util::future::{FutureExt as _, join_all, pending, ready};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 const NAMESPACE: &str = "/chat";

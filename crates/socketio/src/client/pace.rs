@@ -1,6 +1,8 @@
 //! How often a connection may CONNECT: each one runs middleware, opens a session and may read history.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 const SPAN: Duration = Duration::from_secs(60);
 

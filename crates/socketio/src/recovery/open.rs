@@ -24,24 +24,21 @@ impl Opening {
 
     /// Its member: in its rooms from the beginning.
     pub(crate) fn member(&self, socket: Arc<Socket>) -> Member {
-        let start = self.record.start;
-        let mut member = Member::new(socket, start, start, 0);
-        member.intervals.clone_from(&self.record.intervals);
-        member.quiet = self.record.quiet;
-        member
+        Member::new(socket, &self.record, self.record.start)
     }
 }
 
 impl Namespace {
     /// A new session that begins now: what is logged while it is being stored is replayed from here.
     pub(crate) fn opening(&self, credentials: &Credentials) -> Opening {
-        let start = self.position();
+        let offset = self.registry().lock().offset();
+        let start = offset.position;
         let record = Record {
             sid: Sid::random(),
             identity: credentials.identity.clone(),
             owner: self.adapter().node().clone(),
             takeovers: 0,
-            epoch: self.adapter().epoch(),
+            epoch: offset.epoch,
             start,
             intervals: stays(&credentials.rooms, start),
             gap_below: 0,

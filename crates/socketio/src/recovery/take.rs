@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::{Arrival, Wanted, not_recovered};
 use crate::config::Recovery;
 use crate::counters::NotRecovered;
@@ -14,6 +16,8 @@ use crate::sid::Pid;
 
 /// How often a takeover looks at a session that its last owner is writing.
 const TAKE_ATTEMPTS: usize = 4;
+/// Between two looks: what is read may come from a replica that has not got the owner's last write yet.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long a takeover waits, before it takes anything, for this node to have read what the client has seen elsewhere. Then
 /// what it writes says all; else it is written once more when that is known.
 const AHEAD: Duration = Duration::from_millis(250);
@@ -89,7 +93,7 @@ impl Namespace {
                         arrival,
                     });
                 }
-                Err(StoreError::Fenced) => {}
+                Err(StoreError::Fenced) => sleep(PAUSE).await,
                 Err(error) => return Err(not_recovered(error)),
             }
         }

@@ -1,0 +1,346 @@
+//! The fourth step, with a client: what shall be against what is.
+//!
+//! - An object that is not there is created, never applied: so nothing that somebody else made a moment ago is taken over.
+//! - An object that does not belong to this ChatCluster is left alone, and named ([`Error::Foreign`]).
+//! - An object that is as it shall be is not written: an idle look writes nothing.
+//! - Otherwise it is applied by the server, under one field manager and with the object's uid, so that one which was
+//!   deleted and made again meanwhile is not hit.
+//!
+//! [`apply`] takes [`Children`] apart without `..`: a child that is forgotten here does not compile.
+
+mod difference;
+mod ownership;
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::build::Children;
+use super::dereference::Live;
+use super::validate::Validated;
+use crate::metrics::{Metrics, Verb};
+use crate::names::MANAGER;
+
+/// The children as they are now. Only what was applied has a status to speak of.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    pub(crate) stateful_set: StatefulSet,
+    pub(crate) ingress: Option<Ingress>,
+    /// What was written, in order.
+    pub(crate) changes: Vec<Change>,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) verb: Verb,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// The first field that differed, when something was there already.
+    pub(crate) field: Option<String>,
+}
+
+/// A child could not be made what it shall be.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Somebody else's object has the name.
+    #[error(
+        "{kind} '{name}' exists and does not belong to this ChatCluster: delete or rename it, or give the ChatCluster another name"
+    )]
+    Foreign { kind: String, name: String },
+    /// It is being deleted; its successor can be made afterwards.
+    #[error("{kind} '{name}' is being deleted; it will be made again once it is gone")]
+    Leaving { kind: String, name: String },
+    /// Someone wrote it at the same time, or deleted it.
+    #[error("{kind} '{name}' was changed by somebody else at the same time")]
+    Conflict {
+        kind: String,
+        name: String,
+        source: Box<kube::Error>,
+    },
+    /// The API server does not take it.
+    #[error("the API server refuses {kind} '{name}'")]
+    Refused {
+        kind: String,
+        name: String,
+        source: Box<kube::Error>,
+    },
+    /// It does not answer, or fails.
+    #[error("cannot {verb} {kind} '{name}'")]
+    Write {
+        verb: Verb,
+        kind: String,
+        name: String,
+        source: Box<kube::Error>,
+    },
+    /// It cannot be compared.
+    #[error("cannot compare {kind} '{name}'")]
+    Compare {
+        kind: String,
+        name: String,
+        source: serde_json::Error,
+    },
+}
+
+/// Makes what is what shall be.
+///
+/// The order: what pods need to start comes before them, what admits clients after. Deletions come last.
+pub(crate) async fn apply(
+    client: &Client,
+    cluster: &Validated,
+    children: Children,
+    live: Live,
+    metrics: &Metrics,
+) -> Result<Applied, Error> {
+    let mut writer = Writer {
+        client,
+        cluster,
+        metrics,
+        changes: Vec::new(),
+    };
+    let Children {
+        service_account,
+        peers,
+        config_map,
+        headless_service,
+        client_service,
+        network_policy,
+        disruption_budget,
+        stateful_set,
+        ingress,
+    } = children;
+    writer.ensure(service_account, live.service_account).await?;
+    writer.ensure(peers, live.peers).await?;
+    let wanted_config = config_map.name_any();
+    let (same, others): (Vec<ConfigMap>, Vec<ConfigMap>) = live
+        .config_maps
+        .into_iter()
+        .partition(|found| found.name_any() == wanted_config);
+    writer.ensure(config_map, same.into_iter().next()).await?;
+    writer
+        .ensure(headless_service, live.headless_service)
+        .await?;
+    writer.ensure(client_service, live.client_service).await?;
+    let network_policy = writer
+        .ensure_if(network_policy, live.network_policy)
+        .await?;
+    let disruption_budget = writer
+        .ensure_if(disruption_budget, live.disruption_budget)
+        .await?;
+    let stateful_set = writer.ensure(stateful_set, live.stateful_set).await?;
+    let ingress = writer.ensure_if(ingress, live.ingress).await?;
+
+    writer.remove(network_policy.1).await?;
+    writer.remove(disruption_budget.1).await?;
+    writer.remove(ingress.1).await?;
+    if is_rolled_out(&stateful_set) {
+        for old in others {
+            writer.remove(Some(old)).await?;
+        }
+    }
+    Ok(Applied {
+        stateful_set,
+        ingress: ingress.0,
+        changes: writer.changes,
+    })
+}
+
+/// No pod of an earlier revision is left, or can be started again.
+fn is_rolled_out(stateful_set: &StatefulSet) -> bool {
+    let Some(status) = &stateful_set.status else {
+        return false;
+    };
+    let wanted = stateful_set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1);
+    status.observed_generation == stateful_set.metadata.generation
+        && status.current_revision == status.update_revision
+        && status.replicas == wanted
+        && status.updated_replicas.unwrap_or(0) == wanted
+}
+
+struct Writer<'a> {
+    client: &'a Client,
+    cluster: &'a Validated,
+    metrics: &'a Metrics,
+    changes: Vec<Change>,
+}
+
+/// What an object of a namespace must be able to do to be a child.
+trait Child:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + Serialize
+    + DeserializeOwned
+{
+}
+impl<K> Child for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+impl Writer<'_> {
+    /// `desired`, or the object that is there and shall not be.
+    async fn ensure_if<K: Child>(
+        &mut self,
+        desired: Option<K>,
+        live: Option<K>,
+    ) -> Result<(Option<K>, Option<K>), Error> {
+        match desired {
+            Some(desired) => Ok((Some(self.ensure(desired, live).await?), None)),
+            None => Ok((None, live)),
+        }
+    }
+
+    async fn ensure<K: Child>(&mut self, mut desired: K, live: Option<K>) -> Result<K, Error> {
+        let name = desired.name_any();
+        difference::stamp(&mut desired).map_err(|source| compare::<K>(&name, source))?;
+        let Some(live) = live else {
+            return self.create(&desired).await;
+        };
+        self.own(&live)?;
+        match difference::first(&desired, &live).map_err(|source| compare::<K>(&name, source))? {
+            None => Ok(live),
+            Some(field) => self.update(desired, live, field).await,
+        }
+    }
+
+    /// Only what is this cluster's, and stays, is written.
+    fn own<K: Child>(&self, live: &K) -> Result<(), Error> {
+        let (kind, name) = (kind::<K>(), live.name_any());
+        if !ownership::is_of(live.owner_references(), &self.cluster.owner) {
+            return Err(Error::Foreign { kind, name });
+        }
+        if live.meta().deletion_timestamp.is_some() {
+            return Err(Error::Leaving { kind, name });
+        }
+        Ok(())
+    }
+
+    async fn create<K: Child>(&mut self, desired: &K) -> Result<K, Error> {
+        let name = desired.name_any();
+        let parameters = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..Default::default()
+        };
+        let created = match self.api().create(&parameters, desired).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                return Err(Error::Foreign {
+                    kind: kind::<K>(),
+                    name,
+                });
+            }
+            other => other.map_err(|source| failed::<K>(Verb::Create, &name, source))?,
+        };
+        self.note::<K>(Verb::Create, name, None);
+        Ok(created)
+    }
+
+    async fn update<K: Child>(
+        &mut self,
+        mut desired: K,
+        live: K,
+        field: String,
+    ) -> Result<K, Error> {
+        let name = live.name_any();
+        if let Some(claim) = ownership::claim(live.meta()) {
+            let claimed = self
+                .api::<K>()
+                .patch(&name, &PatchParams::default(), &Patch::Merge(claim))
+                .await;
+            claimed.map_err(|source| failed::<K>(Verb::Apply, &name, source))?;
+        }
+        desired.meta_mut().uid = live.uid();
+        let parameters = PatchParams::apply(MANAGER).force();
+        let applied = self
+            .api()
+            .patch(&name, &parameters, &Patch::Apply(&desired))
+            .await;
+        let applied = applied.map_err(|source| failed::<K>(Verb::Apply, &name, source))?;
+        self.note::<K>(Verb::Apply, name, Some(field));
+        Ok(applied)
+    }
+
+    /// Deletes what is this cluster's and shall not be. Another's is none of its business.
+    async fn remove<K: Child>(&mut self, live: Option<K>) -> Result<(), Error> {
+        let Some(live) = live.filter(|live| self.own(live).is_ok()) else {
+            return Ok(());
+        };
+        let name = live.name_any();
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: live.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::background()
+        };
+        match self.api::<K>().delete(&name, &parameters).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            other => other.map_err(|source| failed::<K>(Verb::Delete, &name, source))?,
+        };
+        self.note::<K>(Verb::Delete, name, None);
+        Ok(())
+    }
+
+    fn api<K: Child>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.cluster.names.namespace)
+    }
+
+    fn note<K: Child>(&mut self, verb: Verb, name: String, field: Option<String>) {
+        self.metrics.wrote(verb, &K::kind(&()));
+        self.changes.push(Change {
+            verb,
+            kind: kind::<K>(),
+            name,
+            field,
+        });
+    }
+}
+
+fn kind<K: Child>() -> String {
+    K::kind(&()).into_owned()
+}
+
+fn compare<K: Child>(name: &str, source: serde_json::Error) -> Error {
+    Error::Compare {
+        kind: kind::<K>(),
+        name: name.to_owned(),
+        source,
+    }
+}
+
+fn failed<K: Child>(verb: Verb, name: &str, source: kube::Error) -> Error {
+    let (kind, name) = (kind::<K>(), name.to_owned());
+    let code = match &source {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    };
+    let source = Box::new(source);
+    // 409: another writer, or another uid. 404: deleted since it was read. 400, 403 and 422 come again if it is sent again.
+    if [404, 409].contains(&code) {
+        Error::Conflict { kind, name, source }
+    } else if [400, 403, 422].contains(&code) {
+        Error::Refused { kind, name, source }
+    } else {
+        Error::Write {
+            verb,
+            kind,
+            name,
+            source,
+        }
+    }
+}

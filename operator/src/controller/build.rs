@@ -1,0 +1,82 @@
+//! The third step, pure: a valid cluster to the objects that shall exist.
+//!
+//! One file per kind. The same input gives the same objects, to the byte: an operator that is upgraded and builds the same
+//! changes nothing.
+
+mod config_map;
+mod disruption_budget;
+mod ingress;
+mod network_policy;
+mod pod;
+mod secret;
+mod services;
+mod stateful_set;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use super::validate::Validated;
+
+/// Everything that shall exist. What is `None` shall not.
+#[derive(Clone, Debug)]
+pub(crate) struct Children {
+    pub(crate) service_account: ServiceAccount,
+    pub(crate) peers: Secret,
+    pub(crate) config_map: ConfigMap,
+    pub(crate) headless_service: Service,
+    pub(crate) client_service: Service,
+    pub(crate) network_policy: Option<NetworkPolicy>,
+    pub(crate) disruption_budget: Option<PodDisruptionBudget>,
+    pub(crate) stateful_set: StatefulSet,
+    pub(crate) ingress: Option<Ingress>,
+}
+
+/// Builds them.
+///
+/// # Errors
+/// The configuration cannot be written as YAML, which no value of it is a reason for.
+pub(crate) fn build(cluster: &Validated) -> Result<Children, serde_yaml::Error> {
+    let config_map = config_map::build(cluster)?;
+    let route = ingress::route(cluster);
+    Ok(Children {
+        service_account: ServiceAccount {
+            metadata: meta(cluster, cluster.names.own()),
+            // Servers do not speak to Kubernetes.
+            automount_service_account_token: Some(false),
+            ..Default::default()
+        },
+        peers: secret::peers(cluster),
+        headless_service: services::headless(cluster),
+        client_service: services::client(cluster, route.service_annotations),
+        network_policy: network_policy::build(cluster),
+        disruption_budget: disruption_budget::build(cluster),
+        stateful_set: stateful_set::build(cluster, &config_map),
+        ingress: route.ingress,
+        config_map,
+    })
+}
+
+/// Metadata of a child.
+fn meta(cluster: &Validated, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(cluster.names.namespace.clone()),
+        labels: Some(cluster.names.labels()),
+        owner_references: Some(vec![cluster.owner.clone()]),
+        ..Default::default()
+    }
+}
+
+/// Finds the pods.
+fn pods(cluster: &Validated) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(cluster.names.selector()),
+        match_expressions: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The first step, with a client: everything outside of the ChatCluster that the later ones look at.
+//!
+//! It reads and never writes. Of Secrets only the names of entries and their hashes go on from here: no later step can
+//! write a secret into a log, a status or another object.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chatcluster_chat_api::cluster::{ChatCluster, NatsSpec, SecretKeyReference};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
+
+use crate::names::Names;
+
+/// The most pods that are listed; there cannot be more than twice `MAX_REPLICAS`.
+const MAX_PODS: u32 = 500;
+
+/// What is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Dereferenced {
+    /// The Secrets that the ChatCluster names; `None` for one that is not there.
+    pub(crate) secrets: BTreeMap<String, Option<SecretFacts>>,
+    /// The children as they are.
+    pub(crate) live: Live,
+    /// The pods.
+    pub(crate) pods: Vec<Pod>,
+}
+
+/// The entries of a Secret, each with the hash of its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SecretFacts(pub(crate) BTreeMap<String, [u8; 32]>);
+
+/// Objects under the names of children, whoever made them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) service_account: Option<ServiceAccount>,
+    pub(crate) peers: Option<Secret>,
+    /// All configurations that were ever made and not yet deleted.
+    pub(crate) config_maps: Vec<ConfigMap>,
+    pub(crate) headless_service: Option<Service>,
+    pub(crate) client_service: Option<Service>,
+    pub(crate) network_policy: Option<NetworkPolicy>,
+    pub(crate) disruption_budget: Option<PodDisruptionBudget>,
+    pub(crate) stateful_set: Option<StatefulSet>,
+    pub(crate) ingress: Option<Ingress>,
+}
+
+/// Something could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {kind} {name}")]
+pub(crate) struct Error {
+    kind: &'static str,
+    name: String,
+    source: Box<kube::Error>,
+}
+
+/// Reads it.
+pub(crate) async fn dereference(
+    client: &Client,
+    cluster: &ChatCluster,
+    names: &Names,
+) -> Result<Dereferenced, Error> {
+    let reader = Reader {
+        client,
+        namespace: &names.namespace,
+    };
+    let mut secrets = BTreeMap::new();
+    for name in secret_names(cluster) {
+        let secret: Option<Secret> = reader.get("Secret", &name).await?;
+        secrets.insert(name, secret.as_ref().map(SecretFacts::of));
+    }
+    let own = names.own();
+    let live = Live {
+        service_account: reader.get("ServiceAccount", &own).await?,
+        peers: reader.get("Secret", &names.peers()).await?,
+        config_maps: reader.list("ConfigMaps", &names.query()).await?,
+        headless_service: reader.get("Service", &names.headless()).await?,
+        client_service: reader.get("Service", &own).await?,
+        network_policy: reader.get("NetworkPolicy", &own).await?,
+        disruption_budget: reader.get("PodDisruptionBudget", &own).await?,
+        stateful_set: reader.get("StatefulSet", &own).await?,
+        ingress: reader.get("Ingress", &own).await?,
+    };
+    let pods = reader.list("Pods", &names.query()).await?;
+    Ok(Dereferenced {
+        secrets,
+        live,
+        pods,
+    })
+}
+
+struct Reader<'a> {
+    client: &'a Client,
+    namespace: &'a str,
+}
+
+impl Reader<'_> {
+    async fn get<K>(&self, kind: &'static str, name: &str) -> Result<Option<K>, Error>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        api.get_opt(name).await.map_err(|source| Error {
+            kind,
+            name: name.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    async fn list<K>(&self, kind: &'static str, query: &str) -> Result<Vec<K>, Error>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
+        let all = ListParams::default().labels(query).limit(MAX_PODS);
+        let found = api.list(&all).await;
+        let found = found.map_err(|source| Error {
+            kind,
+            name: query.to_owned(),
+            source: Box::new(source),
+        })?;
+        let mut items = found.items;
+        items.sort_by_key(kube::ResourceExt::name_any);
+        Ok(items)
+    }
+}
+
+impl SecretFacts {
+    fn of(secret: &Secret) -> Self {
+        let hash = |value: &k8s_openapi::ByteString| Sha256::digest(&value.0).into();
+        let data = secret.data.iter().flatten();
+        Self(
+            data.map(|(key, value)| (key.clone(), hash(value)))
+                .collect(),
+        )
+    }
+}
+
+/// The Secrets that a ChatCluster names and pods mount. Not the ingress's certificate: its controller reads that.
+fn secret_names(cluster: &ChatCluster) -> BTreeSet<String> {
+    let jwt = cluster.spec.auth.jwt.iter().map(|jwt| &jwt.key_secret_ref);
+    let NatsSpec {
+        credentials_secret_ref,
+        password_secret_ref,
+        token_secret_ref,
+        tls,
+        ..
+    } = &cluster.spec.nats;
+    let tls_ca = tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
+    let keys = [
+        credentials_secret_ref.as_ref(),
+        password_secret_ref.as_ref(),
+        token_secret_ref.as_ref(),
+        tls_ca,
+    ];
+    let keys = jwt
+        .chain(keys.into_iter().flatten())
+        .map(|SecretKeyReference { name, key: _ }| name.clone());
+    let client = tls
+        .iter()
+        .filter_map(|tls| tls.client_secret_ref.as_ref())
+        .map(|secret| secret.name.clone());
+    keys.chain(client).collect()
+}

@@ -1,0 +1,333 @@
+//! Each condition as one function of what was observed. A statement is made only if it is known to be true.
+
+use chatcluster_chat_api::cluster::{ChatCluster, IngressController};
+use k8s_openapi::api::apps::v1::StatefulSetStatus;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+
+use super::{Observed, pods};
+use crate::controller::validate::{is_paused, wanted_replicas};
+
+/// The conditions that the operator writes.
+pub(super) const TYPES: [&str; 8] = [
+    "Ready",
+    "Available",
+    "Progressing",
+    "Draining",
+    "NatsConnected",
+    "IngressReady",
+    "Degraded",
+    "ReconciliationPaused",
+];
+
+/// Pods that a message names; more are counted.
+const NAMED: usize = 3;
+
+/// One condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Statement {
+    pub(super) kind: &'static str,
+    pub(super) status: Status,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// Whether it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    True,
+    False,
+    Unknown,
+}
+
+impl Status {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// What a function says: status, reason, message.
+type Said = (Status, &'static str, String);
+
+/// All of them, in the order of [`TYPES`].
+pub(super) fn all(cluster: &ChatCluster, observed: &Observed) -> Vec<Statement> {
+    let known = |say: fn(&View<'_>) -> Said| {
+        if observed.is_known {
+            say(&View {
+                cluster,
+                observed,
+                wanted: wanted_replicas(cluster),
+            })
+        } else {
+            (
+                Status::Unknown,
+                "NotObserved",
+                "the operator could not read what there is".to_owned(),
+            )
+        }
+    };
+    let degraded = match &observed.failure {
+        Some((reason, message)) => (Status::True, *reason, message.clone()),
+        None => known(degraded),
+    };
+    let said = [
+        known(ready),
+        known(available),
+        known(progressing),
+        known(draining),
+        known(nats_connected),
+        known(ingress_ready),
+        degraded,
+        paused(cluster),
+    ];
+    TYPES
+        .into_iter()
+        .zip(said)
+        .map(|(kind, (status, reason, message))| Statement {
+            kind,
+            status,
+            reason,
+            message,
+        })
+        .collect()
+}
+
+struct View<'a> {
+    cluster: &'a ChatCluster,
+    observed: &'a Observed,
+    wanted: i32,
+}
+
+impl View<'_> {
+    fn set(&self) -> StatefulSetStatus {
+        self.observed
+            .stateful_set
+            .as_ref()
+            .and_then(|set| set.status.clone())
+            .unwrap_or_default()
+    }
+
+    fn ready_pods(&self) -> i32 {
+        count(self.observed.pods.iter().filter(|pod| pods::is_ready(pod)))
+    }
+
+    /// The StatefulSet controller has seen the last change, and brought it about.
+    fn is_settled(&self) -> bool {
+        let Some(set) = &self.observed.stateful_set else {
+            return false;
+        };
+        let status = self.set();
+        status.observed_generation.is_some()
+            && status.observed_generation == set.metadata.generation
+            && status.replicas == self.wanted
+            && status.updated_replicas.unwrap_or(0) == self.wanted
+            && status.ready_replicas.unwrap_or(0) == self.wanted
+    }
+}
+
+fn ready(view: &View<'_>) -> Said {
+    if let Some((reason, _)) = view.observed.failure {
+        return (
+            Status::False,
+            reason,
+            "see the condition Degraded".to_owned(),
+        );
+    }
+    if is_paused(view.cluster) {
+        let message = "reconciliation is paused: what runs is not compared with the spec";
+        return (Status::Unknown, "ReconciliationPaused", message.to_owned());
+    }
+    if !view.is_settled() {
+        let said = progress(view);
+        return (Status::False, "PodsNotReady", said);
+    }
+    match view.wanted {
+        0 => (
+            Status::True,
+            "Suspended",
+            "no server runs, as asked by `spec.state`".to_owned(),
+        ),
+        wanted => (
+            Status::True,
+            "AllPodsReady",
+            format!("{wanted} of {wanted} pods are ready, at the newest revision"),
+        ),
+    }
+}
+
+fn available(view: &View<'_>) -> Said {
+    match view.ready_pods() {
+        0 => (
+            Status::False,
+            "NoPodReady",
+            "no pod takes clients".to_owned(),
+        ),
+        ready => (
+            Status::True,
+            "PodsReady",
+            format!("pods that take clients: {ready}"),
+        ),
+    }
+}
+
+fn progressing(view: &View<'_>) -> Said {
+    if view.observed.stateful_set.is_none() {
+        return (
+            Status::False,
+            "NotCreated",
+            "there is no StatefulSet".to_owned(),
+        );
+    }
+    if view.is_settled() {
+        return (
+            Status::False,
+            "Settled",
+            "no pod is being started, replaced or ended".to_owned(),
+        );
+    }
+    let status = view.set();
+    let reason = if status.replicas != view.wanted {
+        "Scaling"
+    } else if status.updated_replicas.unwrap_or(0) < view.wanted {
+        "RollingOut"
+    } else {
+        "PodsStarting"
+    };
+    (Status::True, reason, progress(view))
+}
+
+fn progress(view: &View<'_>) -> String {
+    let status = view.set();
+    format!(
+        "pods: {} wanted, {} there, {} of the newest revision, {} ready",
+        view.wanted,
+        status.replicas,
+        status.updated_replicas.unwrap_or(0),
+        status.ready_replicas.unwrap_or(0),
+    )
+}
+
+fn draining(view: &View<'_>) -> Said {
+    let leaving: Vec<&Pod> = view
+        .observed
+        .pods
+        .iter()
+        .filter(|pod| pods::is_leaving(pod))
+        .collect();
+    if leaving.is_empty() {
+        return (Status::False, "NoPodLeaves", "no pod is ending".to_owned());
+    }
+    let message = format!(
+        "pods that let their clients go and end: {}",
+        name(leaving.iter().map(|pod| pod.name_any()))
+    );
+    (Status::True, "PodsLeave", message)
+}
+
+/// A server is ready only while it reads the log on NATS, so a ready pod proves the connection.
+fn nats_connected(view: &View<'_>) -> Said {
+    let apart = &view.observed.apart;
+    if let Some(first) = apart.first() {
+        let pods = name(apart.iter().map(|apart| apart.pod.clone()));
+        return (
+            Status::False,
+            "PodsNotConnected",
+            format!("{pods}: {}", first.reason),
+        );
+    }
+    match view.ready_pods() {
+        0 => (
+            Status::Unknown,
+            "NoPodAnswers",
+            "no pod is ready, and none has said why".to_owned(),
+        ),
+        ready => (
+            Status::True,
+            "PodsConnected",
+            format!("pods that read the log: {ready}"),
+        ),
+    }
+}
+
+fn ingress_ready(view: &View<'_>) -> Said {
+    if view.cluster.spec.ingress.controller == IngressController::None {
+        let message = "`spec.ingress.controller` is 'None': clients come to the Service, or by a route that is not the operator's";
+        return (Status::Unknown, "NoIngress", message.to_owned());
+    }
+    let Some(ingress) = &view.observed.ingress else {
+        return (
+            Status::False,
+            "NotCreated",
+            "there is no Ingress".to_owned(),
+        );
+    };
+    let addresses = ingress
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    let address = addresses.and_then(|all| {
+        all.iter()
+            .find_map(|one| one.hostname.clone().or_else(|| one.ip.clone()))
+    });
+    match address {
+        Some(address) => (
+            Status::True,
+            "AddressAssigned",
+            format!("its controller serves it at {address}"),
+        ),
+        None => {
+            let message = "no controller has given the Ingress an address; some never do: is `spec.ingress.className` right?";
+            (Status::False, "NoAddress", message.to_owned())
+        }
+    }
+}
+
+fn degraded(view: &View<'_>) -> Said {
+    if let Some((reason, message)) = view.observed.pods.iter().find_map(pods::trouble) {
+        return (Status::True, reason, message);
+    }
+    let apart = &view.observed.apart;
+    if let Some(first) = apart.first()
+        && view.ready_pods() == 0
+    {
+        return (
+            Status::True,
+            "NatsUnreachable",
+            format!("{}: {}", first.pod, first.reason),
+        );
+    }
+    (
+        Status::False,
+        "AsExpected",
+        "nothing is known to be wrong".to_owned(),
+    )
+}
+
+fn paused(cluster: &ChatCluster) -> Said {
+    if is_paused(cluster) {
+        let message =
+            "the operator writes nothing but this status, as asked by `spec.reconciliation`";
+        (Status::True, "Paused", message.to_owned())
+    } else {
+        (Status::False, "Active", "the operator acts".to_owned())
+    }
+}
+
+fn name(names: impl ExactSizeIterator<Item = String>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let named: Vec<String> = names.take(NAMED).collect();
+    let named = named.join(", ");
+    if more == 0 {
+        named
+    } else {
+        format!("{named} and {more} more")
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> i32 {
+    i32::try_from(items.count()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,124 @@
+//! Every name that the operator gives: labels, annotations, children, ports, paths in pods. One owning place, so that what
+//! is written and what is looked for cannot differ.
+
+use std::collections::BTreeMap;
+
+/// The field manager of all writes, and the value of `app.kubernetes.io/managed-by`.
+pub(crate) const MANAGER: &str = "chatcluster-operator";
+/// The name of the servers, as `app.kubernetes.io/name` says it.
+const APPLICATION: &str = "chatcluster-server";
+
+const NAME: &str = "app.kubernetes.io/name";
+/// The label by which anything of a ChatCluster names it.
+pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// On pods: whether the client Service sends them new clients. The template says "true", so that a pod which is recreated
+/// while no operator runs serves.
+pub(crate) const ACCEPTING: &str = "chatcluster.dev/accepting";
+
+/// On children: the hash of what was last asked for, by which a field that is no longer asked for is noticed.
+pub(crate) const DESIRED_HASH: &str = "chatcluster.dev/desired-hash";
+/// On pods: the hash of the Secrets that servers read at start.
+pub(crate) const SECRETS_HASH: &str = "chatcluster.dev/secrets-hash";
+
+/// The container of the server.
+pub(crate) const CONTAINER: &str = "server";
+/// The program in it.
+pub(crate) const PROGRAM: &str = "chatcluster-server";
+/// The file that the server reads.
+pub(crate) const CONFIG_KEY: &str = "server.yaml";
+/// The entry of the peer Secret.
+pub(crate) const PEER_SECRET_KEY: &str = "relay-secret";
+
+/// Ports of a pod.
+pub(crate) mod ports {
+    /// For clients, and its name.
+    pub(crate) const CLIENTS: i32 = 3000;
+    pub(crate) const CLIENTS_NAME: &str = "http";
+    /// For the other pods.
+    pub(crate) const RELAY: i32 = 3001;
+    pub(crate) const RELAY_NAME: &str = "relay";
+    /// For probes, metrics, the drain.
+    pub(crate) const ADMIN: i32 = 9090;
+    pub(crate) const ADMIN_NAME: &str = "admin";
+    /// Of the client Service.
+    pub(crate) const SERVICE: i32 = 80;
+}
+
+/// Folders in a pod.
+pub(crate) mod paths {
+    pub(crate) const CONFIG: &str = "/etc/chatcluster/config";
+    pub(crate) const SECRETS: &str = "/etc/chatcluster/secrets";
+    pub(crate) const DATA: &str = "/var/lib/chatcluster";
+}
+
+/// The names of one ChatCluster's children.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Of the ChatCluster.
+    pub(crate) cluster: String,
+    /// Where it is.
+    pub(crate) namespace: String,
+}
+
+impl Names {
+    /// StatefulSet, client Service, ServiceAccount, PodDisruptionBudget, NetworkPolicy and Ingress have the cluster's own
+    /// name.
+    pub(crate) fn own(&self) -> String {
+        self.cluster.clone()
+    }
+
+    /// The headless Service, by which pods have names.
+    pub(crate) fn headless(&self) -> String {
+        format!("{}-pods", self.cluster)
+    }
+
+    /// The Secret that pods share.
+    pub(crate) fn peers(&self) -> String {
+        format!("{}-peers", self.cluster)
+    }
+
+    /// The ConfigMap with this content.
+    pub(crate) fn config(&self, hash: &str) -> String {
+        format!("{}-config-{hash}", self.cluster)
+    }
+
+    /// What finds the pods. A StatefulSet's selector cannot change: nothing may be added here.
+    pub(crate) fn selector(&self) -> BTreeMap<String, String> {
+        labels(&[(NAME, APPLICATION), (INSTANCE, &self.cluster)])
+    }
+
+    /// What every child carries.
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        let mut all = self.selector();
+        all.extend(labels(&[(MANAGED_BY, MANAGER)]));
+        all
+    }
+
+    /// What finds the children, and their pods, in a list.
+    pub(crate) fn query(&self) -> String {
+        query(&self.labels())
+    }
+}
+
+/// What finds the children of all ChatClusters.
+pub(crate) fn all_children() -> String {
+    format!("{MANAGED_BY}={MANAGER}")
+}
+
+/// Labels in the form that lists take.
+pub(crate) fn query(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
+}
+
+/// Pairs as Kubernetes' types want them.
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
