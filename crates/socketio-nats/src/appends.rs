@@ -53,6 +53,10 @@ impl Appends {
                 self.duplicates.pop_first();
             }
         }
+        let earliest = self.waiting.first_key_value();
+        if earliest.is_none_or(|(waited, _)| *waited > position) {
+            return Vec::new();
+        }
         let later = self.waiting.split_off(&(position + 1));
         let mut told = flat(std::mem::replace(&mut self.waiting, later));
         for (appended, _) in &mut told {

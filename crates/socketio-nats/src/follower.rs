@@ -3,11 +3,14 @@
 //! The next position is always one more than the last; everything else is a gap. Every two seconds the stream is asked where
 //! it ends: below us means that positions are given out again.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use chatcluster_socketio::level::Level;
 use futures_util::StreamExt as _;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 
@@ -18,7 +21,7 @@ use crate::names::Names;
 use crate::opening::open_buckets;
 use crate::options::Options;
 use crate::pipeline::Item;
-use crate::ports::{LogMessage, LogMessages, LogState, Ports};
+use crate::ports::{LogMessage, LogMessages, LogOutcome, LogState, Ports};
 use crate::read_model::ReadModel;
 use crate::stream::StreamError;
 
@@ -30,6 +33,9 @@ const STUCK: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(5);
 /// The first look at the log on a connection: nothing is written before it, and while a leader is elected nobody answers.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// Messages read before the connection and the looks get their turn again: to ask for them each time costs more than to hand a
+/// message on.
+const BURST: usize = 64;
 /// Between two attempts to read on.
 const BACK_OFF: Duration = Duration::from_millis(250);
 
@@ -153,11 +159,14 @@ impl Follower {
                 biased;
                 Ok(()) = self.connections.changed() => Err(Trouble::Reconnected),
                 _ = look.tick() => self.look(CALL).await,
-                message = messages.next() => match message {
-                    Some(Ok(message)) => self.on_message(message).await,
-                    Some(Err(source)) => Err(Trouble::Read(source)),
-                    None => Err(Trouble::Stuck),
-                },
+                message = messages.next() => {
+                    let before = self.last;
+                    let outcome = self.on_messages(message, &mut messages).await;
+                    if self.last != before {
+                        self.moved_at = Instant::now();
+                    }
+                    outcome
+                }
             };
             if let Err(trouble) = outcome {
                 return trouble;
@@ -180,6 +189,30 @@ impl Follower {
         self.looked.set(connection);
         let next = self.last + u64::from(self.last_published.is_none());
         self.source.ports.log.read(next).await
+    }
+
+    /// A message, or what came in its place, and what is here behind it.
+    async fn on_messages(
+        &mut self,
+        mut message: Option<LogOutcome>,
+        messages: &mut LogMessages,
+    ) -> Result<(), Trouble> {
+        for left in (0..BURST).rev() {
+            match message {
+                Some(Ok(message)) => self.on_message(message).await?,
+                Some(Err(source)) => return Err(Trouble::Read(source)),
+                None => return Err(Trouble::Stuck),
+            }
+            if left == 0 {
+                break;
+            }
+            let next = poll_fn(|context| Poll::Ready(messages.poll_next_unpin(context)));
+            let Poll::Ready(next) = next.await else {
+                break;
+            };
+            message = next;
+        }
+        Ok(())
     }
 
     async fn on_message(&mut self, message: LogMessage) -> Result<(), Trouble> {
@@ -207,7 +240,6 @@ impl Follower {
         };
         self.last = position;
         self.last_published = Some(published);
-        self.moved_at = Instant::now();
         self.hand_on(item).await
     }
 
@@ -292,7 +324,14 @@ impl Follower {
     }
 
     async fn hand_on(&self, item: Item) -> Result<(), Trouble> {
-        self.items.send(item).await.map_err(|_| Trouble::Closed)
+        // To wait for room costs something even where there is some.
+        match self.items.try_send(item) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(item)) => {
+                self.items.send(item).await.map_err(|_| Trouble::Closed)
+            }
+            Err(TrySendError::Closed(_)) => Err(Trouble::Closed),
+        }
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! One task does it all, so that every namespace sees the positions in their order and nothing between two of them.
 
+mod item;
+
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use chatcluster_socketio::adapter::{Cast, Local};
-use chatcluster_socketio::log::{AppendDone, Appended, Committed, Entry, Envelope, Record};
+use chatcluster_socketio::adapter::Local;
+use chatcluster_socketio::log::{AppendDone, Appended, Committed, Entry};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::appends::{Appends, duplicate_of, tell};
@@ -18,38 +19,14 @@ use crate::counters::Counters;
 use crate::names::token;
 use crate::read_model::{ReadModel, commit, try_commit};
 
+pub(crate) use item::{Item, Logged};
+
 /// Items between the follower and the delivery; beyond it the follower stops reading, and NATS keeps the rest.
 pub(crate) const QUEUE: usize = 4096;
 /// Between two attempts to store what could not be stored.
 const RETRY: Duration = Duration::from_millis(250);
 /// Items delivered before sockets get a turn to write.
 const BATCH: usize = 256;
-
-/// A message of the log, as it is published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Logged {
-    pub(crate) envelope: Envelope,
-    /// What the read model keeps of it.
-    pub(crate) record: Option<Record>,
-}
-
-/// What the follower hands on.
-pub(crate) enum Item {
-    /// The message at the next position; `None` if it cannot be read.
-    Message {
-        position: u64,
-        /// The namespace's token.
-        namespace: Box<str>,
-        logged: Option<Box<Logged>>,
-        age: Duration,
-    },
-    /// The log goes on after a position; what lies between is lost to this node.
-    Gap { position: u64 },
-    /// The log is another one, or was set back. It is delivered from after `position`; it ends at `end` for now.
-    NewEpoch { epoch: u64, position: u64, end: u64 },
-    /// A cast of this node, behind what it had appended.
-    Own { namespace: Box<str>, cast: Cast },
-}
 
 struct State {
     /// Handed to its namespace, or about to be.
@@ -171,21 +148,31 @@ impl Pipeline {
 
     /// Delivers until the follower has ended.
     pub(crate) async fn run(self: Arc<Self>, mut items: mpsc::Receiver<Item>) {
-        let mut decided = mpsc::channel::<Submitted>(QUEUE);
+        let (decided, mut settling) = mpsc::channel::<Submitted>(QUEUE);
+        // Items between the two ends. Both are of this task.
+        let unsettled = AtomicUsize::new(0);
         let submitting = async {
-            while let Some(item) = items.recv().await {
-                let submitted = self.submit(item).await;
-                if decided.0.send(submitted).await.is_err() {
-                    return;
+            let mut batch = Vec::with_capacity(BATCH);
+            let mut in_a_row = 0;
+            while items.recv_many(&mut batch, BATCH).await > 0 {
+                in_a_row += batch.len();
+                if self.submit_all(&mut batch, &decided, &unsettled).await {
+                    self.advance();
+                }
+                // Not after each: to be woken for nothing costs as much as to deliver some.
+                if in_a_row >= BATCH {
+                    in_a_row = 0;
+                    tokio::task::yield_now().await;
                 }
             }
-            drop(decided.0);
+            drop(decided);
         };
         let delivering = async {
             let mut batch = Vec::with_capacity(BATCH);
-            while decided.1.recv_many(&mut batch, BATCH).await > 0 {
+            while settling.recv_many(&mut batch, BATCH).await > 0 {
                 for submitted in batch.drain(..) {
                     self.deliver(submitted).await;
+                    unsettled.fetch_sub(1, Ordering::Relaxed);
                 }
                 self.advance();
                 tokio::task::yield_now().await;
@@ -194,6 +181,45 @@ impl Pipeline {
         tokio::join!(submitting, delivering);
         let waiting = self.state.lock().appends.end();
         tell(waiting);
+    }
+
+    /// Passes items on to the delivery, behind those whose rows are not decided; what need not wait for one is delivered at
+    /// once. Whether namespaces are still to be told of such.
+    async fn submit_all(
+        &self,
+        batch: &mut Vec<Item>,
+        decided: &mpsc::Sender<Submitted>,
+        unsettled: &AtomicUsize,
+    ) -> bool {
+        let mut is_to_tell = false;
+        for item in batch.drain(..) {
+            if unsettled.load(Ordering::Relaxed) == 0 && !self.has_to_wait(&item) {
+                self.hand_over(item, Committed::Stored);
+                is_to_tell = true;
+                continue;
+            }
+            if std::mem::take(&mut is_to_tell) {
+                self.advance();
+            }
+            let submitted = self.submit(item).await;
+            unsettled.fetch_add(1, Ordering::Relaxed);
+            // Its other end is dropped with this one.
+            let _sent = decided.send(submitted).await;
+        }
+        is_to_tell
+    }
+
+    /// Whether a row is stored, or rows go, before this is delivered.
+    fn has_to_wait(&self, item: &Item) -> bool {
+        match item {
+            Item::Message {
+                namespace,
+                logged: Some(logged),
+                ..
+            } => logged.record.is_some() && self.read_models.contains_key(namespace),
+            Item::NewEpoch { .. } => true,
+            _ => false,
+        }
     }
 
     /// Gives a record to the read model, which commits in its own time; what follows it need not wait here.
@@ -265,7 +291,11 @@ impl Pipeline {
 
     async fn deliver(&self, mut submitted: Submitted) {
         let fate = self.settle(&mut submitted).await;
-        let (position, namespace, logged, age) = match submitted.item {
+        self.hand_over(submitted.item, fate);
+    }
+
+    fn hand_over(&self, item: Item, fate: Committed) {
+        let (position, namespace, logged, age) = match item {
             Item::Message {
                 position,
                 namespace,
@@ -372,8 +402,8 @@ mod tests {
     use super::*;
     use chatcluster_harness::within;
     use chatcluster_socketio::Event;
-    use chatcluster_socketio::adapter::{Answer, Request};
-    use chatcluster_socketio::log::{Busy, CommitDone, Store, Target};
+    use chatcluster_socketio::adapter::{Answer, Cast, Request};
+    use chatcluster_socketio::log::{Busy, CommitDone, Envelope, Record, Store, Target};
     use futures_util::future::BoxFuture;
 
     use crate::read_model::ResetError;

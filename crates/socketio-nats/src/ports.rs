@@ -61,9 +61,11 @@ pub(crate) struct LogAck {
     pub(crate) is_duplicate: bool,
 }
 
+/// A message of the log, or why there is none.
+pub(crate) type LogOutcome = Result<LogMessage, Box<dyn std::error::Error + Send + Sync>>;
+
 /// The log, a part of it.
-pub(crate) type LogMessages =
-    BoxStream<'static, Result<LogMessage, Box<dyn std::error::Error + Send + Sync>>>;
+pub(crate) type LogMessages = BoxStream<'static, LogOutcome>;
 
 pub(crate) trait Log: Send + Sync {
     /// `None` if there is no log.

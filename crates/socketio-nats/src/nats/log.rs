@@ -165,26 +165,26 @@ fn read(message: Message) -> Result<LogMessage, Box<dyn std::error::Error + Send
 /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.<sequence>.<time>.<pending>[.<more>]`. The
 /// library's own reading of it takes all parts, and half as long again as the decoding of the event.
 fn stored_at(reply: &str) -> Option<(u64, i64)> {
-    let mut parts: [&[u8]; 11] = [&[]; 11];
+    let rest = reply.strip_prefix("$JS.ACK.")?;
+    // Where the parts end, but for the last one.
+    let mut ends = [0; 9];
     let mut count = 0;
-    for part in reply
-        .as_bytes()
-        .split(|byte| *byte == b'.')
-        .take(parts.len())
-    {
-        parts[count] = part;
-        count += 1;
+    for (index, byte) in rest.bytes().enumerate() {
+        if byte == b'.' {
+            ends[count] = index;
+            count += 1;
+            if count == ends.len() {
+                break;
+            }
+        }
     }
-    let [b"$JS", b"ACK", ..] = parts else {
-        return None;
-    };
     let before = match count {
-        9 => 0,
-        11 => 2,
+        6 => 0,
+        8 | 9 => 2,
         _ => return None,
     };
-    let text = |index: usize| std::str::from_utf8(parts[before + index]).ok();
-    Some((text(5)?.parse().ok()?, text(7)?.parse().ok()?))
+    let part = |index: usize| rest.get(ends[before + index - 1] + 1..ends[before + index]);
+    Some((part(3)?.parse().ok()?, part(5)?.parse().ok()?))
 }
 
 /// Nanoseconds since 1970.
