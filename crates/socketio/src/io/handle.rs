@@ -41,7 +41,7 @@ impl NamespaceHandle {
         self
     }
 
-    /// Turns recovery off here, whatever [`Config::recovery`] says: no `pid`, no offsets. For namespaces of clients that
+    /// Turns recovery off here, whatever [`crate::Config::recovery`] says: no `pid`, no offsets. For namespaces of clients that
     /// know nothing of it, and of events that nobody needs to get late.
     pub fn without_recovery(self) -> Self {
         self.setup.write().is_without_recovery = true;
