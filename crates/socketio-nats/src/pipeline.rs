@@ -464,21 +464,24 @@ mod tests {
     }
 
     fn message(position: u64, key: u8) -> Item {
+        item(
+            position,
+            Some(Record {
+                key: [key; 16],
+                room: "".into(),
+                body: "{}".into(),
+            }),
+        )
+    }
+
+    fn item(position: u64, record: Option<Record>) -> Item {
         let envelope = Envelope {
             target: Target::All,
             except: [].into_iter().collect(),
             event: Event::new("e", &position).unwrap(),
             announced_by: None,
         };
-        let record = Record {
-            key: [key; 16],
-            room: "".into(),
-            body: "{}".into(),
-        };
-        let logged = Logged {
-            envelope,
-            record: Some(record),
-        };
+        let logged = Logged { envelope, record };
         Item::Message {
             position,
             namespace: token("/").into(),
@@ -537,6 +540,14 @@ mod tests {
         assert_eq!(*notes.0.lock(), [1, 2, 3]);
         assert_eq!(rows.0.lock().len(), 3);
         assert_eq!(pipeline.counters.rows_retried.get(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_needs_no_row_waits_behind_one_that_is_not_stored_yet() {
+        let rows = Arc::new(Rows(Mutex::default(), AtomicU64::new(2)));
+        let items = vec![item(1, None), message(2, 2), item(3, None), item(4, None)];
+        let (notes, _) = delivered(rows, items).await;
+        assert_eq!(*notes.0.lock(), [1, 2, 3, 4]);
     }
 
     #[tokio::test]
