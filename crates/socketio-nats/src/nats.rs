@@ -1,9 +1,11 @@
 //! The ports of this crate on NATS, by async-nats.
 
+mod ack;
 mod cells;
 mod log;
 mod meta;
 mod pages;
+mod pull;
 mod wire;
 
 use std::sync::Arc;
@@ -33,11 +35,7 @@ pub(crate) fn ports(
 ) -> Ports {
     let bucket = |kind| Arc::new(Bucket::new(client.clone(), names, kind, options.clone()));
     Ports {
-        log: Arc::new(Stream::new(
-            jetstream(client),
-            names.clone(),
-            options.clone(),
-        )),
+        log: Arc::new(Stream::new(client, names.clone(), options.clone())),
         sessions: bucket(Kind::Sessions),
         meta: bucket(Kind::Meta),
         wire: Arc::new(ClientWire::new(client.clone())),

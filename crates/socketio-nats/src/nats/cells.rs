@@ -14,7 +14,6 @@ use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind, StatusCo
 use bytes::Bytes;
 use chatcluster_socketio::session::Revision;
 use futures_util::future::BoxFuture;
-use serde::Deserialize;
 
 use crate::cells::{Answer, Cells, Change, Error, Found, Page, Write, WriteId};
 use crate::cluster;
@@ -22,6 +21,7 @@ use crate::names::Names;
 use crate::options::Options;
 use crate::sessions::ensure_bucket;
 
+use super::ack::Ack;
 use super::{jetstream, meta};
 
 /// Names the write that stored an entry.
@@ -176,28 +176,10 @@ impl From<async_nats::RequestError> for Error {
     }
 }
 
-/// An acknowledgement, as much of it as is needed.
-#[derive(Deserialize)]
-struct Ack {
-    #[serde(default)]
-    seq: Revision,
-    error: Option<AckError>,
-}
-
-#[derive(Deserialize)]
-struct AckError {
-    err_code: u64,
-    #[serde(default)]
-    description: String,
-}
-
 fn read_ack(payload: &[u8]) -> Result<Answer, Error> {
-    let ack: Ack = serde_json::from_slice(payload).map_err(|_| Error::Strange)?;
+    let ack = Ack::read(payload).ok_or(Error::Strange)?;
     let Some(error) = ack.error else {
-        return match ack.seq {
-            0 => Err(Error::Strange),
-            seq => Ok(Answer::Stored(seq)),
-        };
+        return Ok(Answer::Stored(ack.seq));
     };
     match ErrorCode(error.err_code) {
         ErrorCode::STREAM_WRONG_LAST_SEQUENCE => {

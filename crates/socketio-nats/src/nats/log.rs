@@ -1,16 +1,16 @@
 //! The log: a stream of JetStream.
 //!
-//! It is read by a plain pull consumer, not the client's ordered one: that one forgets where it began on a quiet stream, and
-//! jumps over what was purged without a word.
+//! It is read by a plain pull consumer ([`super::pull`]), not the client's ordered one: that one forgets where it began on a
+//! quiet stream, and jumps over what was purged without a word.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, ReplayPolicy, pull};
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Info;
-use async_nats::jetstream::{Context, Message};
+use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -19,30 +19,30 @@ use tokio::time::timeout;
 use crate::follower::Trouble;
 use crate::names::Names;
 use crate::options::Options;
-use crate::ports::{Log, LogAck, LogMessage, LogMessages, LogState};
+use crate::ports::{Log, LogAck, LogMessage, LogMessages, LogOutcome, LogState};
 use crate::publisher::Failure;
 use crate::stream::{self, StreamError};
 
 use super::CALL;
+use super::ack::Ack;
+use super::jetstream;
+use super::pull::Pull;
 
-/// Messages asked for at a time.
-const PULL: usize = 1000;
 /// How long a consumer stays that nobody reads from.
 const IDLE: Duration = Duration::from_secs(30);
-/// How often the server says that it is still there, while it has nothing else to say.
-const HEARTBEAT: Duration = Duration::from_secs(2);
 
 pub(super) struct Stream {
-    /// Shared, because every publish takes it with it.
-    jetstream: Arc<Context>,
+    client: Client,
+    jetstream: Context,
     names: Names,
     options: Arc<Options>,
 }
 
 impl Stream {
-    pub(super) fn new(jetstream: Context, names: Names, options: Arc<Options>) -> Self {
+    pub(super) fn new(client: &Client, names: Names, options: Arc<Options>) -> Self {
         Self {
-            jetstream: Arc::new(jetstream),
+            client: client.clone(),
+            jetstream: jetstream(client),
             names,
             options,
         }
@@ -96,16 +96,12 @@ impl Log for Stream {
                 start_sequence: from.max(1),
             };
             let consumer = self.consumer(from).await?;
-            let messages = consumer
-                .stream()
-                .max_messages_per_batch(PULL)
-                .heartbeat(HEARTBEAT)
-                .expires(IDLE)
-                .messages();
+            let consumer = &consumer.cached_info().name;
+            let stream = self.names.stream();
+            let messages = Pull::open(&self.client, (&stream, consumer), read);
             let opened = timeout(CALL, messages).await;
             let opened = opened.map_err(|_| Trouble::NoAnswer)?;
             let messages = opened.map_err(|source| Trouble::Read(source.into()))?;
-            let messages = messages.map(|message| read(message?));
             Ok(messages.boxed())
         })
     }
@@ -116,25 +112,35 @@ impl Log for Stream {
         id: &str,
         payload: Bytes,
     ) -> BoxFuture<'static, Result<LogAck, Failure>> {
-        let message = PublishMessage::build().message_id(id).payload(payload);
-        let (jetstream, subject) = (self.jetstream.clone(), subject.to_owned());
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, id);
+        // Whoever publishes limits the time.
+        let request = Request::new().headers(headers).payload(payload);
+        let request = request.timeout(None);
+        let (client, subject) = (self.client.clone(), subject.to_owned());
         Box::pin(async move {
-            let sent = jetstream.send_publish(subject, message).await;
-            let acknowledged = match sent {
-                Ok(acknowledgement) => acknowledgement.await,
-                Err(error) => Err(error),
-            };
-            match acknowledged {
-                Ok(ack) => Ok(LogAck {
-                    position: ack.sequence,
-                    is_duplicate: ack.duplicate,
-                }),
-                Err(error) => Err(match error.kind() {
-                    PublishErrorKind::MaxPayloadExceeded => Failure::TooLarge,
-                    _ => Failure::Again(error.to_string()),
-                }),
-            }
+            let answer = client.send_request(subject, request).await;
+            let answer = answer.map_err(|error| match error.kind() {
+                RequestErrorKind::MaxPayloadExceeded => Failure::TooLarge,
+                _ => Failure::Again(error.to_string()),
+            })?;
+            acknowledged(&answer.payload)
         })
+    }
+}
+
+fn acknowledged(answer: &[u8]) -> Result<LogAck, Failure> {
+    let ack = Ack::read(answer);
+    let ack = ack.ok_or_else(|| Failure::Again("the answer is none of JetStream".to_owned()))?;
+    match ack.error {
+        Some(error) => Err(Failure::Again(format!(
+            "{} ({})",
+            error.description, error.err_code
+        ))),
+        None => Ok(LogAck {
+            position: ack.seq,
+            is_duplicate: ack.duplicate,
+        }),
     }
 }
 
@@ -146,8 +152,7 @@ fn state_of(info: &Info) -> LogState {
     }
 }
 
-fn read(message: Message) -> Result<LogMessage, Box<dyn std::error::Error + Send + Sync>> {
-    let message = message.message;
+fn read(message: Message) -> LogOutcome {
     let reply = message.reply.as_deref().unwrap_or_default();
     let (position, published) = stored_at(reply).ok_or("a message that is of no stream")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
