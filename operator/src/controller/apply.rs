@@ -139,26 +139,22 @@ pub(crate) async fn apply(
         .await?;
     let stateful_set = writer.ensure(stateful_set, live.stateful_set).await?;
     let ingress = writer.ensure_if(ingress, live.ingress).await?;
-    let extensions = writer.extend(extensions, live.extensions).await?;
+    let extended = writer.extend(extensions, live.extensions).await?;
 
     writer.remove(network_policy.1).await?;
     writer.remove(disruption_budget.1).await?;
     writer.remove(ingress.1).await?;
-    for old in extensions.unwanted {
-        writer.remove(Some(old)).await?;
-    }
+    writer.remove_all(extended.unwanted).await?;
     if is_rolled_out(&stateful_set) {
-        for old in others {
-            writer.remove(Some(old)).await?;
-        }
+        writer.remove_all(others).await?;
     }
     Ok(Applied {
         stateful_set,
         entrance: Entrance {
             client_service: Some(client_service),
             ingress: ingress.0,
-            extensions: extensions.there,
-            unknown_kinds: extensions.unknown_kinds,
+            extensions: extended.there,
+            unknown_kinds: extended.unknown_kinds,
         },
         changes: writer.changes,
     })
@@ -319,6 +315,13 @@ impl Writer<'_> {
             other => other.map_err(|source| failed(&live, Verb::Delete, source))?,
         };
         self.note(&live, Verb::Delete, None);
+        Ok(())
+    }
+
+    async fn remove_all<K: Child>(&mut self, live: Vec<K>) -> Result<(), Error> {
+        for one in live {
+            self.remove(Some(one)).await?;
+        }
         Ok(())
     }
 

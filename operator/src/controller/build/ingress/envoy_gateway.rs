@@ -83,7 +83,7 @@ fn http_route(cluster: &Validated) -> DynamicObject {
             "backendRefs": [service],
         }],
     });
-    let mut route = object(cluster, &http_routes(), spec);
+    let mut route = object(cluster, &http_routes(), &spec);
     if !wish.annotations.is_empty() {
         route.metadata.annotations = Some(wish.annotations.clone());
     }
@@ -101,7 +101,7 @@ fn traffic_policy(cluster: &Validated) -> DynamicObject {
         let hash = json!({ "type": "Cookie", "cookie": cookie(&cluster.ingress) });
         spec["loadBalancer"] = json!({ "type": "ConsistentHash", "consistentHash": hash });
     }
-    object(cluster, &traffic_policies(), spec)
+    object(cluster, &traffic_policies(), &spec)
 }
 
 fn cookie(wish: &validate::Route) -> Value {
@@ -118,7 +118,7 @@ fn cookie(wish: &validate::Route) -> Value {
     })
 }
 
-fn object(cluster: &Validated, kind: &ApiResource, spec: Value) -> DynamicObject {
+fn object(cluster: &Validated, kind: &ApiResource, spec: &Value) -> DynamicObject {
     let mut object = DynamicObject::new(&cluster.names.own(), kind).data(json!({ "spec": spec }));
     object.metadata = meta(cluster, cluster.names.own());
     object

@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    fn object(kind: &str, status: Value) -> DynamicObject {
+    fn object(kind: &str, status: &Value) -> DynamicObject {
         let object = json!({
             "apiVersion": "example.com/v1", "kind": kind,
             "metadata": { "name": "chat", "generation": 2 }, "status": status,
@@ -189,7 +189,7 @@ mod tests {
         json!({ "type": kind, "status": status, "reason": "Because", "message": "of this", "observedGeneration": about })
     }
 
-    fn judged(route: Value, policy: Value) -> Serving {
+    fn judged(route: &Value, policy: &Value) -> Serving {
         let entrance = Entrance {
             extensions: vec![object("Route", route), object("Policy", policy)],
             ..Entrance::default()
@@ -204,7 +204,7 @@ mod tests {
             condition("Accepted", "True", 2),
             condition("ResolvedRefs", "True", 2)
         ]));
-        let accepted = judged(good.clone(), json!({}));
+        let accepted = judged(&good, &json!({}));
         assert_eq!(
             (accepted.holds, accepted.reason),
             (Some(true), "RouteAccepted")
@@ -245,7 +245,7 @@ mod tests {
                 "Policy: Accepted is False, Because: of this",
             ),
         ] {
-            let judged = judged(route, policy);
+            let judged = judged(&route, &policy);
             assert_eq!((judged.holds, judged.reason), (Some(false), reason));
             assert!(judged.message.starts_with(said), "{}", judged.message);
         }
