@@ -3,16 +3,19 @@
 //! Only the holder of the lease watches and writes. When the lease is lost the process ends, and is started again as one
 //! that waits: there is no way back from acting to waiting that could leave a look under way.
 
+mod extensions;
+
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use chatcluster_chat_api::cluster::{ChatCluster, crd as definition};
+use futures_util::stream::select_all;
 use futures_util::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::core::PartialObjectMeta;
+use kube::core::{ApiResource, DynamicObject, DynamicResourceScope, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller, Error as ControllerError};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -23,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::args::RunArgs;
 use crate::backoff::Backoff;
+use crate::controller::build::ingress::kinds;
 use crate::controller::{self, Context, Settings};
 use crate::events::Events;
 use crate::http::{self, Readiness};
@@ -124,6 +128,10 @@ async fn control(
     };
     let children = || watcher::Config::default().labels(&names::all_children());
     let controller = Controller::new(scope.api::<ChatCluster>(), watcher::Config::default());
+    let extensions = kinds().into_iter().map(|kind| {
+        let api = scope.api_of::<PartialObjectMeta<DynamicObject>>(&kind);
+        extensions::changes(api, Arc::clone(&context.metrics))
+    });
     let store = controller.store();
     // Metadata only. Secrets are not watched: that would need the right to read them all.
     let looks = controller
@@ -137,6 +145,7 @@ async fn control(
         .watches(scope.api::<PartialObjectMeta<Pod>>(), children(), |pod| {
             cluster_of(&pod)
         })
+        .reconcile_on(select_all(extensions))
         .with_config(
             Config::default()
                 .debounce(DEBOUNCE)
@@ -190,12 +199,22 @@ impl Scope<'_> {
             None => Api::all(self.client.clone()),
         }
     }
+
+    fn api_of<K>(&self, kind: &ApiResource) -> Api<K>
+    where
+        K: Resource<Scope = DynamicResourceScope, DynamicType = ApiResource>,
+    {
+        match self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, kind),
+            None => Api::all_with(self.client.clone(), kind),
+        }
+    }
 }
 
 /// A pod is its StatefulSet's; which ChatCluster that is says its label.
-fn cluster_of(pod: &PartialObjectMeta<Pod>) -> Option<ObjectRef<ChatCluster>> {
-    let name = pod.labels().get(names::INSTANCE)?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
+fn cluster_of<K: Resource>(object: &K) -> Option<ObjectRef<ChatCluster>> {
+    let name = object.labels().get(names::INSTANCE)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
 fn gone_key(gone: &ObjectRef<kube::core::DynamicObject>) -> String {

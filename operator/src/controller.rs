@@ -5,7 +5,7 @@
 //! level-based: why it was called does not matter, and called again it writes nothing.
 
 mod apply;
-mod build;
+pub(crate) mod build;
 pub(crate) mod dereference;
 mod observe;
 mod status;
@@ -24,6 +24,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::names::ports;
 pub(crate) use apply::Change;
+use build::ingress::Entrance;
 use status::Observed;
 pub(crate) use validate::Settings;
 
@@ -204,7 +205,7 @@ async fn change(
     let found = dereference::dereference(client, cluster, &validate::names(cluster)).await?;
     observed.is_known = true;
     observed.stateful_set = ours(cluster, found.live.stateful_set.clone());
-    observed.ingress = ours(cluster, found.live.ingress.clone());
+    observed.entrance = entrance(cluster, &found.live);
     observed.pods = found.pods.clone();
     if validate::is_paused(cluster) {
         return Ok(Vec::new());
@@ -218,8 +219,21 @@ async fn change(
     let children = build::build(&valid)?;
     let applied = apply::apply(client, &valid, children, found.live, &context.metrics).await?;
     observed.stateful_set = Some(applied.stateful_set);
-    observed.ingress = applied.ingress;
+    observed.entrance = applied.entrance;
     Ok(applied.changes)
+}
+
+/// What led clients in before this look.
+fn entrance(cluster: &ChatCluster, live: &dereference::Live) -> Entrance {
+    let extensions = live.extensions.iter().cloned();
+    Entrance {
+        client_service: ours(cluster, live.client_service.clone()),
+        ingress: ours(cluster, live.ingress.clone()),
+        extensions: extensions
+            .filter_map(|found| ours(cluster, Some(found)))
+            .collect(),
+        unknown_kinds: Vec::new(),
+    }
 }
 
 /// What has a child's name and is not one says nothing about the cluster.

@@ -27,7 +27,7 @@ pub use drain::DrainSpec;
 pub use image::{ImageSpec, PullPolicy};
 pub use ingress::{AffinitySpec, IngressController, IngressSpec, SameSite, SecureCookie};
 pub use nats::{NatsMode, NatsSpec, NatsStorage, NatsTlsSpec};
-pub use reference::{SecretKeyReference, SecretReference};
+pub use reference::{GatewayReference, SecretKeyReference, SecretReference};
 pub use server::{CorsCredentials, CorsSpec, LogLevel, RecoverySpec, ServerSpec, Transport};
 pub use status::{ChatClusterStatus, Endpoints};
 

@@ -9,20 +9,22 @@
 //! [`apply`] takes [`Children`] apart without `..`: a child that is forgotten here does not compile.
 
 mod difference;
+mod extensions;
 mod ownership;
 
 use std::fmt::Debug;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::build::Children;
+use super::build::ingress::Entrance;
 use super::dereference::Live;
 use super::validate::Validated;
 use crate::metrics::{Metrics, Verb};
@@ -32,7 +34,7 @@ use crate::names::MANAGER;
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
     pub(crate) stateful_set: StatefulSet,
-    pub(crate) ingress: Option<Ingress>,
+    pub(crate) entrance: Entrance,
     /// What was written, in order.
     pub(crate) changes: Vec<Change>,
 }
@@ -115,6 +117,7 @@ pub(crate) async fn apply(
         disruption_budget,
         stateful_set,
         ingress,
+        extensions,
     } = children;
     writer.ensure(service_account, live.service_account).await?;
     writer.ensure(peers, live.peers).await?;
@@ -127,7 +130,7 @@ pub(crate) async fn apply(
     writer
         .ensure(headless_service, live.headless_service)
         .await?;
-    writer.ensure(client_service, live.client_service).await?;
+    let client_service = writer.ensure(client_service, live.client_service).await?;
     let network_policy = writer
         .ensure_if(network_policy, live.network_policy)
         .await?;
@@ -136,18 +139,23 @@ pub(crate) async fn apply(
         .await?;
     let stateful_set = writer.ensure(stateful_set, live.stateful_set).await?;
     let ingress = writer.ensure_if(ingress, live.ingress).await?;
+    let extended = writer.extend(extensions, live.extensions).await?;
 
     writer.remove(network_policy.1).await?;
     writer.remove(disruption_budget.1).await?;
     writer.remove(ingress.1).await?;
+    writer.remove_all(extended.unwanted).await?;
     if is_rolled_out(&stateful_set) {
-        for old in others {
-            writer.remove(Some(old)).await?;
-        }
+        writer.remove_all(others).await?;
     }
     Ok(Applied {
         stateful_set,
-        ingress: ingress.0,
+        entrance: Entrance {
+            client_service: Some(client_service),
+            ingress: ingress.0,
+            extensions: extended.there,
+            unknown_kinds: extended.unknown_kinds,
+        },
         changes: writer.changes,
     })
 }
@@ -176,22 +184,36 @@ struct Writer<'a> {
 }
 
 /// What an object of a namespace must be able to do to be a child.
-trait Child:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-    + Clone
-    + Debug
-    + Serialize
-    + DeserializeOwned
-{
+trait Child: Resource + Clone + Debug + Serialize + DeserializeOwned {
+    fn kind_name(&self) -> String;
+    fn api(&self, client: Client, namespace: &str) -> Api<Self>;
 }
-impl<K> Child for K where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-{
+
+macro_rules! children {
+    ($($kind:ty),*) => {$(
+        impl Child for $kind {
+            fn kind_name(&self) -> String {
+                <$kind>::kind(&()).into_owned()
+            }
+
+            fn api(&self, client: Client, namespace: &str) -> Api<Self> {
+                Api::namespaced(client, namespace)
+            }
+        }
+    )*};
 }
+
+// Not one `impl` for all: another kind's name stands in the object (`extensions.rs`).
+children!(
+    ServiceAccount,
+    Secret,
+    ConfigMap,
+    Service,
+    NetworkPolicy,
+    PodDisruptionBudget,
+    StatefulSet,
+    Ingress
+);
 
 impl Writer<'_> {
     /// `desired`, or the object that is there and shall not be.
@@ -207,13 +229,13 @@ impl Writer<'_> {
     }
 
     async fn ensure<K: Child>(&mut self, mut desired: K, live: Option<K>) -> Result<K, Error> {
-        let name = desired.name_any();
-        difference::stamp(&mut desired).map_err(|source| compare::<K>(&name, source))?;
+        let stamped = difference::stamp(&mut desired);
+        stamped.map_err(|source| compare(&desired, source))?;
         let Some(live) = live else {
             return self.create(&desired).await;
         };
         self.own(&live)?;
-        match difference::first(&desired, &live).map_err(|source| compare::<K>(&name, source))? {
+        match difference::first(&desired, &live).map_err(|source| compare(&desired, source))? {
             None => Ok(live),
             Some(field) => self.update(desired, live, field).await,
         }
@@ -221,7 +243,7 @@ impl Writer<'_> {
 
     /// Only what is this cluster's, and stays, is written.
     fn own<K: Child>(&self, live: &K) -> Result<(), Error> {
-        let (kind, name) = (kind::<K>(), live.name_any());
+        let (kind, name) = (live.kind_name(), live.name_any());
         if !ownership::is_of(live.owner_references(), &self.cluster.owner) {
             return Err(Error::Foreign { kind, name });
         }
@@ -237,16 +259,16 @@ impl Writer<'_> {
             field_manager: Some(MANAGER.to_owned()),
             ..Default::default()
         };
-        let created = match self.api().create(&parameters, desired).await {
+        let created = match self.api(desired).create(&parameters, desired).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 return Err(Error::Foreign {
-                    kind: kind::<K>(),
+                    kind: desired.kind_name(),
                     name,
                 });
             }
-            other => other.map_err(|source| failed::<K>(Verb::Create, &name, source))?,
+            other => other.map_err(|source| failed(desired, Verb::Create, source))?,
         };
-        self.note::<K>(Verb::Create, name, None);
+        self.note(desired, Verb::Create, None);
         Ok(created)
     }
 
@@ -259,19 +281,19 @@ impl Writer<'_> {
         let name = live.name_any();
         if let Some(claim) = ownership::claim(live.meta()) {
             let claimed = self
-                .api::<K>()
+                .api(&live)
                 .patch(&name, &PatchParams::default(), &Patch::Merge(claim))
                 .await;
-            claimed.map_err(|source| failed::<K>(Verb::Apply, &name, source))?;
+            claimed.map_err(|source| failed(&live, Verb::Apply, source))?;
         }
         desired.meta_mut().uid = live.uid();
         let parameters = PatchParams::apply(MANAGER).force();
         let applied = self
-            .api()
+            .api(&live)
             .patch(&name, &parameters, &Patch::Apply(&desired))
             .await;
-        let applied = applied.map_err(|source| failed::<K>(Verb::Apply, &name, source))?;
-        self.note::<K>(Verb::Apply, name, Some(field));
+        let applied = applied.map_err(|source| failed(&live, Verb::Apply, source))?;
+        self.note(&live, Verb::Apply, Some(field));
         Ok(applied)
     }
 
@@ -288,43 +310,47 @@ impl Writer<'_> {
             }),
             ..DeleteParams::background()
         };
-        match self.api::<K>().delete(&name, &parameters).await {
+        match self.api(&live).delete(&name, &parameters).await {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
-            other => other.map_err(|source| failed::<K>(Verb::Delete, &name, source))?,
+            other => other.map_err(|source| failed(&live, Verb::Delete, source))?,
         };
-        self.note::<K>(Verb::Delete, name, None);
+        self.note(&live, Verb::Delete, None);
         Ok(())
     }
 
-    fn api<K: Child>(&self) -> Api<K> {
-        Api::namespaced(self.client.clone(), &self.cluster.names.namespace)
+    async fn remove_all<K: Child>(&mut self, live: Vec<K>) -> Result<(), Error> {
+        for one in live {
+            self.remove(Some(one)).await?;
+        }
+        Ok(())
     }
 
-    fn note<K: Child>(&mut self, verb: Verb, name: String, field: Option<String>) {
-        self.metrics.wrote(verb, &K::kind(&()));
+    fn api<K: Child>(&self, child: &K) -> Api<K> {
+        child.api(self.client.clone(), &self.cluster.names.namespace)
+    }
+
+    fn note<K: Child>(&mut self, child: &K, verb: Verb, field: Option<String>) {
+        let kind = child.kind_name();
+        self.metrics.wrote(verb, &kind);
         self.changes.push(Change {
             verb,
-            kind: kind::<K>(),
-            name,
+            kind,
+            name: child.name_any(),
             field,
         });
     }
 }
 
-fn kind<K: Child>() -> String {
-    K::kind(&()).into_owned()
-}
-
-fn compare<K: Child>(name: &str, source: serde_json::Error) -> Error {
+fn compare<K: Child>(child: &K, source: serde_json::Error) -> Error {
     Error::Compare {
-        kind: kind::<K>(),
-        name: name.to_owned(),
+        kind: child.kind_name(),
+        name: child.name_any(),
         source,
     }
 }
 
-fn failed<K: Child>(verb: Verb, name: &str, source: kube::Error) -> Error {
-    let (kind, name) = (kind::<K>(), name.to_owned());
+fn failed<K: Child>(child: &K, verb: Verb, source: kube::Error) -> Error {
+    let (kind, name) = (child.kind_name(), child.name_any());
     let code = match &source {
         kube::Error::Api(status) => status.code,
         _ => 0,

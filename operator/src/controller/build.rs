@@ -5,18 +5,20 @@
 
 mod config_map;
 mod disruption_budget;
-mod ingress;
+pub(crate) mod ingress;
 mod network_policy;
 mod pod;
 mod secret;
 mod services;
 mod stateful_set;
 
+use k8s_openapi::DeepMerge as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::core::DynamicObject;
 
 use super::validate::Validated;
 
@@ -32,6 +34,8 @@ pub(crate) struct Children {
     pub(crate) disruption_budget: Option<PodDisruptionBudget>,
     pub(crate) stateful_set: StatefulSet,
     pub(crate) ingress: Option<Ingress>,
+    /// What the ingress dialect makes of kinds that are not Kubernetes' own.
+    pub(crate) extensions: Vec<DynamicObject>,
 }
 
 /// Builds them.
@@ -40,7 +44,9 @@ pub(crate) struct Children {
 /// The configuration cannot be written as YAML, which no value of it is a reason for.
 pub(crate) fn build(cluster: &Validated) -> Result<Children, serde_yaml::Error> {
     let config_map = config_map::build(cluster)?;
-    let route = ingress::route(cluster);
+    let route = ingress::dialect(cluster.ingress.controller).route(cluster);
+    let mut client_service = services::client(cluster, route.service_annotations);
+    client_service.spec.merge_from(route.service_spec);
     Ok(Children {
         service_account: ServiceAccount {
             metadata: meta(cluster, cluster.names.own()),
@@ -50,11 +56,12 @@ pub(crate) fn build(cluster: &Validated) -> Result<Children, serde_yaml::Error> 
         },
         peers: secret::peers(cluster),
         headless_service: services::headless(cluster),
-        client_service: services::client(cluster, route.service_annotations),
+        client_service,
         network_policy: network_policy::build(cluster),
         disruption_budget: disruption_budget::build(cluster),
         stateful_set: stateful_set::build(cluster, &config_map),
         ingress: route.ingress,
+        extensions: route.extensions,
         config_map,
     })
 }

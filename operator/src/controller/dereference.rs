@@ -11,10 +11,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
+use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use super::build::ingress;
 use crate::names::Names;
 
 /// The most pods that are listed; there cannot be more than twice `MAX_REPLICAS`.
@@ -48,13 +50,15 @@ pub(crate) struct Live {
     pub(crate) disruption_budget: Option<PodDisruptionBudget>,
     pub(crate) stateful_set: Option<StatefulSet>,
     pub(crate) ingress: Option<Ingress>,
+    /// Of the kinds of all ingress dialects.
+    pub(crate) extensions: Vec<DynamicObject>,
 }
 
 /// Something could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {kind} {name}")]
 pub(crate) struct Error {
-    kind: &'static str,
+    kind: String,
     name: String,
     source: Box<kube::Error>,
 }
@@ -85,6 +89,7 @@ pub(crate) async fn dereference(
         disruption_budget: reader.get("PodDisruptionBudget", &own).await?,
         stateful_set: reader.get("StatefulSet", &own).await?,
         ingress: reader.get("Ingress", &own).await?,
+        extensions: reader.extensions(&own).await?,
     };
     let pods = reader.list("Pods", &names.query()).await?;
     Ok(Dereferenced {
@@ -109,10 +114,32 @@ impl Reader<'_> {
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
         api.get_opt(name).await.map_err(|source| Error {
-            kind,
+            kind: kind.to_owned(),
             name: name.to_owned(),
             source: Box::new(source),
         })
+    }
+
+    /// The objects of kinds that need not be installed. Where the operator has no right to read a kind there is nothing of
+    /// it that it made: that must not keep all the rest from being read.
+    async fn extensions(&self, name: &str) -> Result<Vec<DynamicObject>, Error> {
+        let mut all = Vec::new();
+        for kind in ingress::kinds() {
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), self.namespace, &kind);
+            match api.get_opt(name).await {
+                Ok(found) => all.extend(found),
+                Err(kube::Error::Api(status)) if status.is_forbidden() => {}
+                Err(source) => {
+                    return Err(Error {
+                        kind: kind.kind,
+                        name: name.to_owned(),
+                        source: Box::new(source),
+                    });
+                }
+            }
+        }
+        Ok(all)
     }
 
     async fn list<K>(&self, kind: &'static str, query: &str) -> Result<Vec<K>, Error>
@@ -126,7 +153,7 @@ impl Reader<'_> {
         let all = ListParams::default().labels(query).limit(MAX_PODS);
         let found = api.list(&all).await;
         let found = found.map_err(|source| Error {
-            kind,
+            kind: kind.to_owned(),
             name: query.to_owned(),
             source: Box::new(source),
         })?;

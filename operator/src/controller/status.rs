@@ -8,17 +8,15 @@ mod conditions;
 pub(crate) mod pods;
 mod statements;
 
-use chatcluster_chat_api::cluster::{
-    ChatCluster, ChatClusterStatus, Endpoints, IngressController, SecureCookie,
-};
+use chatcluster_chat_api::cluster::{ChatCluster, ChatClusterStatus, Endpoints, SecureCookie};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use super::build::ingress::Entrance;
 use super::observe::Apart;
 use super::validate;
 use crate::metrics::{Metrics, Verb};
@@ -30,7 +28,8 @@ pub(crate) struct Observed {
     /// Something was read at all; else nothing below means anything.
     pub(crate) is_known: bool,
     pub(crate) stateful_set: Option<StatefulSet>,
-    pub(crate) ingress: Option<Ingress>,
+    /// What leads clients in.
+    pub(crate) entrance: Entrance,
     pub(crate) pods: Vec<Pod>,
     /// Pods that said why they are not joined through NATS.
     pub(crate) apart: Vec<Apart>,
@@ -76,30 +75,28 @@ pub(crate) fn build(
         update_revision: set.and_then(|set| set.update_revision.clone()),
         image: Some(validate::image(cluster, settings)),
         endpoints: Some(Endpoints {
-            url: Some(url(cluster)),
+            url: Some(url(cluster, &observed.entrance)),
         }),
         conditions,
     }
 }
 
 /// Where clients connect.
-fn url(cluster: &ChatCluster) -> String {
+fn url(cluster: &ChatCluster, entrance: &Entrance) -> String {
     let ingress = &cluster.spec.ingress;
-    let own = || {
-        format!(
-            "http://{}.{}.svc",
-            cluster.name_any(),
-            cluster.namespace().unwrap_or_default()
-        )
+    let Some(host) = &ingress.host else {
+        let own = || {
+            format!(
+                "{}.{}.svc",
+                cluster.name_any(),
+                cluster.namespace().unwrap_or_default()
+            )
+        };
+        return format!("http://{}", entrance.balancer().unwrap_or_else(own));
     };
-    match (ingress.controller, &ingress.host) {
-        (IngressController::None, _) | (_, None) => own(),
-        (IngressController::Nginx, Some(host)) => {
-            let is_secure =
-                ingress.tls_secret_ref.is_some() || ingress.affinity.secure == SecureCookie::Always;
-            format!("{}://{host}", if is_secure { "https" } else { "http" })
-        }
-    }
+    let is_secure =
+        ingress.tls_secret_ref.is_some() || ingress.affinity.secure == SecureCookie::Always;
+    format!("{}://{host}", if is_secure { "https" } else { "http" })
 }
 
 /// Writes it, if it says something new.

@@ -168,7 +168,8 @@ pub(crate) fn validate(
     })
 }
 
-fn route(cluster: &ChatCluster) -> Route {
+/// How clients shall come in.
+pub(crate) fn route(cluster: &ChatCluster) -> Route {
     let server = &cluster.spec.server;
     let heartbeat = server.ping_interval_milliseconds + server.ping_timeout_milliseconds;
     Route {

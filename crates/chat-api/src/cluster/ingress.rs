@@ -6,26 +6,39 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SecretReference;
+use super::{GatewayReference, SecretReference};
 
 /// How clients reach the servers from outside.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.controller == 'None' || has(self.host)")
-        .message("`host` must be set unless `controller` is 'None', such as 'chat.example.com'"),
+    validation = Rule::new("self.controller in ['None', 'ClientIP'] || has(self.host)")
+        .message("`host` must be set unless `controller` is 'None' or 'ClientIP', such as 'chat.example.com'"),
     validation = Rule::new("self.controller != 'None' || !(has(self.host) || has(self.className) || has(self.tlsSecretRef) || size(self.annotations) > 0)")
-        .message("`host`, `className`, `tlsSecretRef` and `annotations` may not be specified when `controller` is 'None': name the controller, such as 'Nginx'"),
-    validation = Rule::new("self.annotations.all(key, !key.startsWith('nginx.ingress.kubernetes.io/affinity') && !key.startsWith('nginx.ingress.kubernetes.io/session-cookie-') && !key.startsWith('chatcluster.dev/'))")
+        .message("`host`, `className`, `tlsSecretRef` and `annotations` may not be specified when `controller` is 'None': name the controller, such as 'Traefik'"),
+    validation = Rule::new("self.controller != 'ClientIP' || !(has(self.className) || has(self.tlsSecretRef))")
+        .message("`className` and `tlsSecretRef` may not be specified when `controller` is 'ClientIP': nothing on the way reads HTTP or holds a certificate; name an ingress controller instead, such as 'Traefik'"),
+    validation = Rule::new("self.controller != 'EnvoyGateway' || !(has(self.className) || has(self.tlsSecretRef))")
+        .message("`className` and `tlsSecretRef` may not be specified when `controller` is 'EnvoyGateway': class and certificate are the Gateway's; name it, and its listener for HTTPS, in `gatewayRef`"),
+    validation = Rule::new("(self.controller == 'EnvoyGateway') == has(self.gatewayRef)")
+        .message("`gatewayRef` must be set when `controller` is 'EnvoyGateway', such as '{name: public}', and may not be specified otherwise"),
+    validation = Rule::new("self.annotations.all(key, !key.startsWith('nginx.ingress.kubernetes.io/affinity') && !key.startsWith('nginx.ingress.kubernetes.io/session-cookie-') && !key.startsWith('haproxy-ingress.github.io/affinity') && !key.startsWith('haproxy-ingress.github.io/session-cookie-') && !key.startsWith('chatcluster.dev/'))")
         .message("`annotations` must not hold keys of session affinity or of 'chatcluster.dev/', which the operator writes: use `affinity`")
         .field_path(".annotations"),
-    validation = Rule::new("self.affinity.sameSite != 'None' || self.affinity.secure == 'Always' || (self.affinity.secure == 'Auto' && has(self.tlsSecretRef))")
+    validation = Rule::new("!(self.controller in ['HAProxyTech', 'ClientIP']) || (self.affinity.maxAgeSeconds == 0 && self.affinity.sameSite == 'Lax' && self.affinity.secure == 'Auto')")
+        .message("`affinity.maxAgeSeconds`, `affinity.sameSite` and `affinity.secure` may not be changed when `controller` is 'HAProxyTech', whose cookie has a name and nothing else, or 'ClientIP', which has none: leave them out")
+        .field_path(".affinity"),
+    validation = Rule::new("self.affinity.sameSite != 'None' || self.controller in ['HAProxyTech', 'ClientIP'] || self.affinity.secure == 'Always' || (self.affinity.secure == 'Auto' && has(self.tlsSecretRef))")
         .message("`affinity.sameSite: None` needs a secure cookie: set `tlsSecretRef`, or `affinity.secure: Always`, or use `sameSite: Lax`"),
 )]
 pub struct IngressSpec {
-    /// controller is the one that shall serve the ingress: sticky sessions are asked of each in its own words. 'Nginx':
-    /// the annotations of the community's ingress-nginx, which Traefik 3.7 and newer read, too. 'None': no Ingress is
-    /// made; the Service `<name>` takes clients.
+    /// controller is the one that shall serve the ingress: sticky sessions are asked of each in its own words.
+    /// 'Nginx': the annotations of the community's retired ingress-nginx, which Traefik 3.7 and newer read, too.
+    /// 'Traefik': Traefik's own annotations. 'HAProxyTech': the ingress controller of HAProxy Technologies ('haproxy.org/').
+    /// 'HAProxyIngress': the community's haproxy-ingress ('haproxy-ingress.github.io/'). 'EnvoyGateway': an HTTPRoute and a
+    /// BackendTrafficPolicy at the Gateway in `gatewayRef`. 'ClientIP': no ingress; the Service `<name>` becomes a load
+    /// balancer that tells clients apart by their address. 'None': nothing is made; the Service `<name>` takes clients.
+    /// See docs/ingress.md.
     #[serde(default)]
     pub controller: IngressController,
 
@@ -50,8 +63,13 @@ pub struct IngressSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_secret_ref: Option<SecretReference>,
 
-    /// annotations are put on the Ingress beside the operator's own, such as 'cert-manager.io/cluster-issuer'. One with the
-    /// same key as the operator's time-outs replaces it.
+    /// gatewayRef names the Gateway that clients come through, with controller 'EnvoyGateway'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_ref: Option<GatewayReference>,
+
+    /// annotations are put on what leads clients in (the Ingress, the HTTPRoute, with 'ClientIP' the Service) beside the
+    /// operator's own, such as 'cert-manager.io/cluster-issuer'. One with the same key as the operator's time-outs replaces
+    /// it.
     #[serde(default)]
     #[schemars(schema_with = "super::schema::annotations")]
     pub annotations: BTreeMap<String, String>,
@@ -69,6 +87,32 @@ pub enum IngressController {
     None,
     /// A controller that reads the annotations of the community's ingress-nginx.
     Nginx,
+    /// Traefik, by its own annotations.
+    Traefik,
+    /// The ingress controller of HAProxy Technologies.
+    #[serde(rename = "HAProxyTech")]
+    HaProxyTech,
+    /// The community's haproxy-ingress.
+    #[serde(rename = "HAProxyIngress")]
+    HaProxyIngress,
+    /// Envoy Gateway, by the Gateway API.
+    EnvoyGateway,
+    /// A load balancer that knows connections only.
+    #[serde(rename = "ClientIP")]
+    ClientIp,
+}
+
+impl IngressController {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::Nginx,
+        Self::Traefik,
+        Self::HaProxyTech,
+        Self::HaProxyIngress,
+        Self::EnvoyGateway,
+        Self::ClientIp,
+    ];
 }
 
 /// The cookie of sticky sessions.
@@ -86,7 +130,8 @@ pub struct AffinitySpec {
     /// sameSite says with requests from which pages browsers send the cookie. 'None' is for pages of other sites.
     #[serde(default)]
     pub same_site: SameSite,
-    /// secure says whether browsers send the cookie by HTTPS only. 'Auto': when `tlsSecretRef` is set.
+    /// secure says whether browsers send the cookie by HTTPS only. 'Auto': when `tlsSecretRef` is set. 'Always' also makes
+    /// the address in status one of HTTPS.
     #[serde(default)]
     pub secure: SecureCookie,
 }

@@ -1,4 +1,5 @@
-//! References to Secrets of the same namespace. Names of others are not accepted: no reference crosses a namespace.
+//! References to other objects. No reference crosses a namespace, but for that to a Gateway: which namespaces may attach
+//! routes to it is said there, by whoever owns it (`allowedRoutes`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,4 +21,22 @@ pub struct SecretReference {
     /// name of the Secret, which is in the namespace of the ChatCluster.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+/// A Gateway of the Gateway API, or one of its listeners.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayReference {
+    /// name of the Gateway.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// namespace of the Gateway. Without it, that of the ChatCluster. The Gateway's `allowedRoutes` must let routes of other
+    /// namespaces in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+    /// sectionName is the name of one listener of the Gateway, such as 'https'. Without it, all that fit `host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub section_name: Option<String>,
 }

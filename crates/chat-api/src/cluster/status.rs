@@ -45,9 +45,9 @@ pub struct ChatClusterStatus {
     pub endpoints: Option<Endpoints>,
     /// conditions are statements about the cluster. Ready: all that was asked for runs, at the newest revision.
     /// Available: at least one pod takes clients. Progressing: pods are being started, replaced or ended. Draining: a pod
-    /// lets its clients go. NatsConnected: the servers read the log on NATS. IngressReady: the ingress has an address.
-    /// Degraded: something is wrong that does not mend itself, and the message says what. ReconciliationPaused: the
-    /// operator only watches.
+    /// lets its clients go. NatsConnected: the servers read the log on NATS. IngressReady: the ingress is served.
+    /// ConnectionsCapped: something on the way is known to end connections that are well. Degraded: something is wrong
+    /// that does not mend itself, and the message says what. ReconciliationPaused: the operator only watches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -390,12 +390,84 @@ fn an_ingress_has_a_controller_and_a_host_or_neither() {
 }
 
 #[test]
+fn every_controller_is_in_the_list_of_all() {
+    let schema = schema();
+    let field = &schema["properties"]["spec"]["properties"]["ingress"]["properties"]["controller"];
+    let all: Vec<Value> = IngressController::ALL.map(|one| json!(one)).into();
+    assert_eq!(field["enum"], Value::Array(all));
+}
+
+#[test]
+fn an_ingress_at_a_gateway_names_it_and_leaves_class_and_certificate_to_it() {
+    let envoy = |field: Value| {
+        let mut ingress = json!({ "controller": "EnvoyGateway", "host": "a.example", "gatewayRef": { "name": "public" } });
+        lay(&mut ingress, field);
+        json!({ "ingress": ingress })
+    };
+    accepted(envoy(json!({})));
+    accepted(envoy(
+        json!({ "gatewayRef": { "namespace": "edge", "sectionName": "https" }, "affinity": { "secure": "Always" } }),
+    ));
+    for field in [
+        json!({ "className": "eg" }),
+        json!({ "tlsSecretRef": { "name": "tls" } }),
+    ] {
+        let said = refused(envoy(field));
+        assert!(said.contains("name it, and its listener"), "{said}");
+    }
+    for wrong in [
+        json!({ "controller": "EnvoyGateway", "host": "a.example" }),
+        json!({ "controller": "Traefik", "host": "a.example", "gatewayRef": { "name": "public" } }),
+        json!({ "gatewayRef": { "name": "public" } }),
+    ] {
+        let said = refused(json!({ "ingress": wrong }));
+        assert!(said.starts_with("`gatewayRef` must be set when"), "{said}");
+    }
+}
+
+#[test]
+fn a_load_balancer_needs_no_host_and_holds_no_certificate() {
+    accepted(json!({ "ingress": { "controller": "ClientIP" } }));
+    accepted(
+        json!({ "ingress": { "controller": "ClientIP", "host": "a.example", "annotations": { "a": "b" } } }),
+    );
+    for field in [
+        json!({ "className": "nginx" }),
+        json!({ "tlsSecretRef": { "name": "tls" } }),
+    ] {
+        let mut ingress = json!({ "controller": "ClientIP" });
+        lay(&mut ingress, field);
+        let said = refused(json!({ "ingress": ingress }));
+        assert!(said.contains("when `controller` is 'ClientIP'"), "{said}");
+    }
+}
+
+#[test]
+fn what_a_controller_cannot_do_with_a_cookie_is_not_accepted_in_silence() {
+    for controller in ["HAProxyTech", "ClientIP"] {
+        let with = |affinity: Value| json!({ "ingress": { "controller": controller, "host": "a.example", "affinity": affinity } });
+        accepted(with(json!({ "cookieName": "route" })));
+        for affinity in [
+            json!({ "maxAgeSeconds": 60 }),
+            json!({ "sameSite": "Strict" }),
+            json!({ "sameSite": "None" }),
+            json!({ "secure": "Never" }),
+        ] {
+            let said = refused(with(affinity));
+            assert!(said.starts_with("`affinity.maxAgeSeconds`, "), "{said}");
+        }
+    }
+}
+
+#[test]
 fn annotations_leave_affinity_to_the_operator() {
     let annotated = |key: &str| json!({ "ingress": { "controller": "Nginx", "host": "a.example", "annotations": { key: "x" } } });
     accepted(annotated("nginx.ingress.kubernetes.io/proxy-read-timeout"));
     for key in [
         "nginx.ingress.kubernetes.io/affinity-mode",
         "nginx.ingress.kubernetes.io/session-cookie-name",
+        "haproxy-ingress.github.io/affinity",
+        "haproxy-ingress.github.io/session-cookie-keywords",
         "chatcluster.dev/desired-hash",
     ] {
         assert!(

@@ -24,8 +24,9 @@ fn manifest(children: Children) -> String {
         disruption_budget,
         stateful_set,
         ingress,
+        extensions,
     } = children;
-    let documents: Vec<Value> = vec![
+    let mut documents: Vec<Value> = vec![
         json!(service_account),
         json!(peers),
         json!(config_map),
@@ -36,6 +37,7 @@ fn manifest(children: Children) -> String {
         json!(stateful_set),
         json!(ingress),
     ];
+    documents.extend(extensions.iter().map(|one| json!(one)));
     let documents = documents.iter().filter(|document| !document.is_null());
     documents
         .map(|document| serde_yaml::to_string(document).unwrap())

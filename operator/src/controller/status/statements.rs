@@ -1,21 +1,23 @@
 //! Each condition as one function of what was observed. A statement is made only if it is known to be true.
 
-use chatcluster_chat_api::cluster::{ChatCluster, IngressController};
+use chatcluster_chat_api::cluster::ChatCluster;
 use k8s_openapi::api::apps::v1::StatefulSetStatus;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::{Observed, pods};
-use crate::controller::validate::{is_paused, wanted_replicas};
+use crate::controller::build::ingress;
+use crate::controller::validate::{self, is_paused, wanted_replicas};
 
 /// The conditions that the operator writes.
-pub(super) const TYPES: [&str; 8] = [
+pub(super) const TYPES: [&str; 9] = [
     "Ready",
     "Available",
     "Progressing",
     "Draining",
     "NatsConnected",
     "IngressReady",
+    "ConnectionsCapped",
     "Degraded",
     "ReconciliationPaused",
 ];
@@ -81,6 +83,7 @@ pub(super) fn all(cluster: &ChatCluster, observed: &Observed) -> Vec<Statement> 
         known(draining),
         known(nats_connected),
         known(ingress_ready),
+        connections_capped(cluster),
         degraded,
         paused(cluster),
     ];
@@ -254,35 +257,25 @@ fn nats_connected(view: &View<'_>) -> Said {
 }
 
 fn ingress_ready(view: &View<'_>) -> Said {
-    if view.cluster.spec.ingress.controller == IngressController::None {
-        let message = "`spec.ingress.controller` is 'None': clients come to the Service, or by a route that is not the operator's";
-        return (Status::Unknown, "NoIngress", message.to_owned());
-    }
-    let Some(ingress) = &view.observed.ingress else {
-        return (
-            Status::False,
-            "NotCreated",
-            "there is no Ingress".to_owned(),
-        );
+    let dialect = ingress::dialect(view.cluster.spec.ingress.controller);
+    let said = dialect.serving(&view.observed.entrance);
+    let status = match said.holds {
+        Some(true) => Status::True,
+        Some(false) => Status::False,
+        None => Status::Unknown,
     };
-    let addresses = ingress
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
-    let address = addresses.and_then(|all| {
-        all.iter()
-            .find_map(|one| one.hostname.clone().or_else(|| one.ip.clone()))
-    });
-    match address {
-        Some(address) => (
-            Status::True,
-            "AddressAssigned",
-            format!("its controller serves it at {address}"),
+    (status, said.reason, said.message)
+}
+
+/// A warning: each connection that is ended is a client that reconnects.
+fn connections_capped(cluster: &ChatCluster) -> Said {
+    match ingress::cap(&validate::route(cluster)) {
+        Some(cap) => (Status::True, cap.reason, cap.message),
+        None => (
+            Status::False,
+            "NoCapKnown",
+            "nothing on the way is known to end a connection that is well".to_owned(),
         ),
-        None => {
-            let message = "no controller has given the Ingress an address; some never do: is `spec.ingress.className` right?";
-            (Status::False, "NoAddress", message.to_owned())
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use chatcluster_chat_api::cluster::ChatCluster;
 use k8s_openapi::api::apps::v1::StatefulSetStatus;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -256,15 +257,50 @@ fn an_ingress_without_an_address_is_not_ready_and_without_an_ingress_nobody_know
         condition(&full, &observed(Vec::new()), "IngressReady").1,
         "NotCreated"
     );
-    let with = Observed {
-        ingress: Some(Ingress::default()),
-        ..observed(Vec::new())
-    };
+    let mut with = observed(Vec::new());
+    with.entrance.ingress = Some(Ingress::default());
     assert_eq!(condition(&full, &with, "IngressReady").1, "NoAddress");
     assert_eq!(
         condition(&fixtures::minimal(), &observed(Vec::new()), "IngressReady").0,
         "Unknown"
     );
+}
+
+#[test]
+fn a_load_balancer_without_a_name_is_reached_at_its_address() {
+    let cluster = fixtures::cluster(
+        "nats: {mode: External, urls: ['nats://a']}\ningress: {controller: ClientIP}\n",
+    );
+    let url = |observed: &Observed| {
+        let status = build(&cluster, observed, &fixtures::settings(), at(1));
+        status.endpoints.unwrap().url.unwrap()
+    };
+    let mut seen = observed(Vec::new());
+    assert_eq!(url(&seen), "http://talk.team.svc");
+    assert_eq!(condition(&cluster, &seen, "IngressReady").1, "NoAddress");
+    let service = json!({ "status": { "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } } });
+    seen.entrance.client_service = serde_json::from_value(service).unwrap();
+    assert_eq!(url(&seen), "http://192.0.2.1");
+    assert_eq!(
+        condition(&cluster, &seen, "IngressReady").1,
+        "AddressAssigned"
+    );
+}
+
+#[test]
+fn a_cap_on_connections_is_a_warning_of_its_own() {
+    let cluster = fixtures::full();
+    let (status, reason, _) = condition(&cluster, &observed(Vec::new()), "ConnectionsCapped");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("True", "ReloadEndsConnections")
+    );
+    let none = condition(
+        &fixtures::minimal(),
+        &observed(Vec::new()),
+        "ConnectionsCapped",
+    );
+    assert_eq!((none.0.as_str(), none.1.as_str()), ("False", "NoCapKnown"));
 }
 
 #[test]
