@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use crate::args::RunArgs;
 use crate::backoff::Backoff;
+use crate::controller::servers::AdminListeners;
 use crate::controller::{self, Context, Settings};
 use crate::events::Events;
 use crate::http::{self, Readiness};
@@ -93,6 +94,7 @@ async fn operate(
         },
         events: Events::new(client.clone(), identity),
         backoff: Backoff::default(),
+        servers: Box::new(AdminListeners::default()),
         resync: args.resync(),
         client,
         metrics,

@@ -6,10 +6,13 @@
 //! - Otherwise it is applied by the server, under one field manager and with the object's uid, so that one which was
 //!   deleted and made again meanwhile is not hit.
 //!
+//! How many pods the StatefulSet has at the moment, and what happens to them, is the rollout's ([`carry_out`]).
+//!
 //! [`apply`] takes [`Children`] apart without `..`: a child that is forgotten here does not compile.
 
 mod difference;
 mod ownership;
+mod pods;
 
 use std::fmt::Debug;
 
@@ -24,6 +27,7 @@ use serde::de::DeserializeOwned;
 
 use super::build::Children;
 use super::dereference::Live;
+use super::rollout::{Ground, Outcome, carry_out};
 use super::validate::Validated;
 use crate::metrics::{Metrics, Verb};
 use crate::names::MANAGER;
@@ -31,7 +35,8 @@ use crate::names::MANAGER;
 /// The children as they are now. Only what was applied has a status to speak of.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
-    pub(crate) stateful_set: StatefulSet,
+    /// What the rollout planner did with the StatefulSet and its pods.
+    pub(crate) rollout: Outcome,
     pub(crate) ingress: Option<Ingress>,
     /// What was written, in order.
     pub(crate) changes: Vec<Change>,
@@ -97,6 +102,7 @@ pub(crate) async fn apply(
     cluster: &Validated,
     children: Children,
     live: Live,
+    ground: Ground<'_>,
     metrics: &Metrics,
 ) -> Result<Applied, Error> {
     let mut writer = Writer {
@@ -134,19 +140,19 @@ pub(crate) async fn apply(
     let disruption_budget = writer
         .ensure_if(disruption_budget, live.disruption_budget)
         .await?;
-    let stateful_set = writer.ensure(stateful_set, live.stateful_set).await?;
+    let rollout = carry_out(&mut writer, stateful_set, live.stateful_set, ground).await?;
     let ingress = writer.ensure_if(ingress, live.ingress).await?;
 
     writer.remove(network_policy.1).await?;
     writer.remove(disruption_budget.1).await?;
     writer.remove(ingress.1).await?;
-    if is_rolled_out(&stateful_set) {
+    if is_rolled_out(&rollout.stateful_set) {
         for old in others {
             writer.remove(Some(old)).await?;
         }
     }
     Ok(Applied {
-        stateful_set,
+        rollout,
         ingress: ingress.0,
         changes: writer.changes,
     })
@@ -168,7 +174,8 @@ fn is_rolled_out(stateful_set: &StatefulSet) -> bool {
         && status.updated_replicas.unwrap_or(0) == wanted
 }
 
-struct Writer<'a> {
+/// Writes, and writes down what was written.
+pub(crate) struct Writer<'a> {
     client: &'a Client,
     cluster: &'a Validated,
     metrics: &'a Metrics,
@@ -176,7 +183,7 @@ struct Writer<'a> {
 }
 
 /// What an object of a namespace must be able to do to be a child.
-trait Child:
+pub(crate) trait Child:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
     + Debug
@@ -209,6 +216,11 @@ impl Writer<'_> {
     async fn ensure<K: Child>(&mut self, mut desired: K, live: Option<K>) -> Result<K, Error> {
         let name = desired.name_any();
         difference::stamp(&mut desired).map_err(|source| compare::<K>(&name, source))?;
+        self.ensure_stamped(desired, live).await
+    }
+
+    async fn ensure_stamped<K: Child>(&mut self, desired: K, live: Option<K>) -> Result<K, Error> {
+        let name = desired.name_any();
         let Some(live) = live else {
             return self.create(&desired).await;
         };
@@ -220,7 +232,7 @@ impl Writer<'_> {
     }
 
     /// Only what is this cluster's, and stays, is written.
-    fn own<K: Child>(&self, live: &K) -> Result<(), Error> {
+    pub(crate) fn own<K: Child>(&self, live: &K) -> Result<(), Error> {
         let (kind, name) = (kind::<K>(), live.name_any());
         if !ownership::is_of(live.owner_references(), &self.cluster.owner) {
             return Err(Error::Foreign { kind, name });
