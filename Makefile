@@ -75,7 +75,7 @@ $(VENV_STAMP): $(PYTHON_PACKAGES)
 ##### Check
 
 .PHONY: check
-check: check-tree check-web check-rust check-simulation ## Formats, lints, documentation, lengths, licences, the simulation: what CI checks first
+check: check-tree check-web check-rust check-simulation check-rollouts ## Formats, lints, documentation, lengths, licences, the simulation: what CI checks first
 
 .PHONY: check-tree
 check-tree:
@@ -127,6 +127,22 @@ simulate: SEED ?= 1
 simulate: ## Simulates the cluster from SEEDS seeds, SEED the first (TRACE=N: shows the last N lines of one that fails)
 	@scripts/need.sh rust
 	@SEED=$(SEED) SEEDS=$(SEEDS) $(if $(TRACE),TRACE=$(TRACE)) $(SIMULATE)
+
+# The same for the operator's rollouts.
+SIMULATE_ROLLOUTS = cargo test --quiet $(LOCKED) -p chatcluster-operator --lib rollout::simulation:: -- --nocapture
+
+.PHONY: check-rollouts
+check-rollouts: SEEDS ?= 5000
+check-rollouts:
+	@scripts/need.sh rust
+	@SEEDS=$(SEEDS) $(STEP) "rollouts, simulated from $(SEEDS) seeds" $(SIMULATE_ROLLOUTS)
+
+.PHONY: simulate-rollouts
+simulate-rollouts: SEEDS ?= 50000
+simulate-rollouts: SEED ?= 1
+simulate-rollouts: ## Simulates the operator's rollouts from SEEDS seeds, SEED the first (TRACE=N: shows the last N lines of one that fails)
+	@scripts/need.sh rust
+	@SEED=$(SEED) SEEDS=$(SEEDS) $(if $(TRACE),TRACE=$(TRACE)) $(SIMULATE_ROLLOUTS)
 
 DENY_VERSION := 0.20.2
 .PHONY: deny

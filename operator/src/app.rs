@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use crate::args::RunArgs;
 use crate::backoff::Backoff;
 use crate::controller::build::ingress::kinds;
+use crate::controller::servers::AdminListeners;
 use crate::controller::{self, Context, Settings};
 use crate::events::Events;
 use crate::http::{self, Readiness};
@@ -97,6 +98,7 @@ async fn operate(
         },
         events: Events::new(client.clone(), identity),
         backoff: Backoff::default(),
+        servers: Box::new(AdminListeners::default()),
         resync: args.resync(),
         client,
         metrics,

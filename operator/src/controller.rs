@@ -1,20 +1,22 @@
 //! One look at a ChatCluster, from what was written to what is true.
 //!
 //! [`look`] is the whole operator on one screen: dereference, validate, build, apply, observe, status. Only dereference,
-//! apply, observe and status speak to anybody; validate and build are pure. Each step's type is the next one's only input. It is
+//! apply, observe and status speak to anybody; validate and build are pure, and so is the planner of rollouts. Each step's type is the next one's only input. It is
 //! level-based: why it was called does not matter, and called again it writes nothing.
 
 mod apply;
 pub(crate) mod build;
 pub(crate) mod dereference;
 mod observe;
+pub(crate) mod rollout;
+pub(crate) mod servers;
 mod status;
 pub(crate) mod validate;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chatcluster_chat_api::cluster::ChatCluster;
+use chatcluster_chat_api::cluster::{ChatCluster, ChatClusterStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, Client, ResourceExt as _};
@@ -25,6 +27,8 @@ use crate::metrics::Metrics;
 use crate::names::ports;
 pub(crate) use apply::Change;
 use build::ingress::Entrance;
+use rollout::{Ground, Known, Plan, Reason, Step};
+use servers::Servers;
 use status::Observed;
 pub(crate) use validate::Settings;
 
@@ -32,6 +36,8 @@ pub(crate) use validate::Settings;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// When to look again at a cluster that is not ready: what its pods say of themselves is not watched.
 const UNREADY: Duration = Duration::from_secs(15);
+/// When to look again while a server lets its clients go: how far it is is not watched.
+const DRAINING: Duration = Duration::from_secs(2);
 /// Bytes of the secret that pods share.
 const SECRET_BYTES: usize = 32;
 
@@ -42,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) backoff: Backoff,
+    /// Asks servers about their clients.
+    pub(crate) servers: Box<dyn Servers>,
     /// How often a cluster is looked at although nothing was seen to change.
     pub(crate) resync: Duration,
 }
@@ -169,30 +177,47 @@ async fn look(object: &ChatCluster, context: &Context) -> Result<Action, Error> 
     }
     let mut observed = Observed::default();
     let result = change(&cluster, context, &mut observed).await;
-    let changes = match &result {
-        Ok(changes) => changes.as_slice(),
+    let (changes, steps) = match &result {
+        Ok(did) => (did.changes.as_slice(), did.steps.as_slice()),
         Err(error) => {
             observed.failure = Some((error.reason(), chain(error)));
-            &[]
+            (&[][..], &[][..])
         }
     };
     let admin = u16::try_from(ports::ADMIN).unwrap_or_default();
     observed.apart = observe::apart_from_nats(&observed.pods, admin).await;
     let status = status::build(&cluster, &observed, &context.settings, Timestamp::now());
     let told = status::write(&context.client, &cluster, &status, &context.metrics).await;
-    context.events.tell(&cluster, &status, changes).await;
+    context.events.tell(&cluster, &status, changes, steps).await;
     // The first failure is the cause of the second.
     result?;
     told?;
+    Ok(Action::requeue(jittered(
+        pause(&status, observed.plan.as_ref()).min(context.resync),
+    )))
+}
+
+/// When to look again although nothing was seen to change.
+fn pause(status: &ChatClusterStatus, plan: Option<&Plan>) -> Duration {
     let is_ready = status
         .conditions
         .iter()
         .any(|one| one.type_ == "Ready" && one.status == "True");
-    Ok(Action::requeue(jittered(if is_ready {
-        context.resync
-    } else {
-        UNREADY.min(context.resync)
-    })))
+    match plan.map(|plan| (&plan.step, plan.reason)) {
+        Some((Step::Wait, Reason::PodDraining)) => DRAINING,
+        Some((Step::Wait, _)) => UNREADY,
+        // A step was done, and the next one may be due.
+        Some((step, _)) if *step != Step::Done => DRAINING,
+        _ if is_ready => Duration::MAX,
+        _ => UNREADY,
+    }
+}
+
+/// What a look did.
+struct Did {
+    changes: Vec<Change>,
+    /// Of the rollout.
+    steps: Vec<Plan>,
 }
 
 /// The steps that make what is what shall be. What they saw stays in `observed`, however far they came.
@@ -200,15 +225,19 @@ async fn change(
     cluster: &ChatCluster,
     context: &Context,
     observed: &mut Observed,
-) -> Result<Vec<Change>, Error> {
+) -> Result<Did, Error> {
     let client = &context.client;
     let found = dereference::dereference(client, cluster, &validate::names(cluster)).await?;
     observed.is_known = true;
     observed.stateful_set = ours(cluster, found.live.stateful_set.clone());
     observed.entrance = entrance(cluster, &found.live);
     observed.pods = found.pods.clone();
+    observed.drains = observe::drains(&found.pods, &*context.servers).await;
     if validate::is_paused(cluster) {
-        return Ok(Vec::new());
+        return Ok(Did {
+            changes: Vec::new(),
+            steps: Vec::new(),
+        });
     }
     let valid = validate::validate(
         cluster,
@@ -217,10 +246,33 @@ async fn change(
         &rand::random::<[u8; SECRET_BYTES]>(),
     )?;
     let children = build::build(&valid)?;
-    let applied = apply::apply(client, &valid, children, found.live, &context.metrics).await?;
-    observed.stateful_set = Some(applied.stateful_set);
+    let now = Timestamp::now();
+    let ground = Ground {
+        known: Known {
+            drains: observed.drains.clone(),
+            nodes: dereference::nodes(client, &rollout::doubtful_nodes(&found.pods, now)).await,
+        },
+        pods: &found.pods,
+        servers: &*context.servers,
+        now,
+    };
+    let applied = apply::apply(
+        client,
+        &valid,
+        children,
+        found.live,
+        ground,
+        &context.metrics,
+    )
+    .await?;
+    observed.stateful_set = Some(applied.rollout.stateful_set);
+    observed.plan = Some(applied.rollout.plan);
+    observed.drains = applied.rollout.drains;
     observed.entrance = applied.entrance;
-    Ok(applied.changes)
+    Ok(Did {
+        changes: applied.changes,
+        steps: applied.rollout.done,
+    })
 }
 
 /// What led clients in before this look.

@@ -10,6 +10,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource as _};
 
 use crate::controller::Change;
+use crate::controller::rollout::{Plan, Step};
 use crate::metrics::Verb;
 use crate::names::MANAGER;
 
@@ -29,12 +30,13 @@ impl Events {
         Self(Recorder::new(client, reporter))
     }
 
-    /// Tells what a look changed, in objects and in the condition Degraded.
+    /// Tells what a look changed: in objects, in the rollout, and in the condition Degraded.
     pub(crate) async fn tell(
         &self,
         cluster: &ChatCluster,
         status: &ChatClusterStatus,
         changes: &[Change],
+        steps: &[Plan],
     ) {
         let before = cluster
             .status
@@ -42,6 +44,7 @@ impl Events {
             .and_then(|status| degraded(&status.conditions));
         let events = done(changes)
             .into_iter()
+            .chain(steps.iter().filter_map(stepped))
             .chain(went(before, degraded(&status.conditions)));
         for event in events {
             // An event is for people who look; a look does not fail because of one.
@@ -85,6 +88,17 @@ fn done(changes: &[Change]) -> Vec<Event> {
         (!note.is_empty()).then(|| event(EventType::Normal, reason, verb.to_string(), &note))
     })
     .collect()
+}
+
+/// Steps of a rollout; not where new clients are sent, which changes for many pods at once.
+fn stepped(plan: &Plan) -> Option<Event> {
+    let type_ = match plan.step {
+        Step::SetAccepting(..) | Step::Wait | Step::Done => return None,
+        Step::ForceDelete(_) => EventType::Warning,
+        Step::Write(_) | Step::Drain(_) | Step::Restart(_) => EventType::Normal,
+    };
+    let action = "rollout".to_owned();
+    Some(event(type_, plan.reason.as_str(), action, &plan.message))
 }
 
 fn went(before: Option<&Condition>, now: Option<&Condition>) -> Option<Event> {

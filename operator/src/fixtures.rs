@@ -2,6 +2,7 @@
 //! asked, keeps objects as a real one does in what matters here, and fails when it is told to.
 
 mod api;
+mod servers;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use crate::controller::dereference::{Dereferenced, Live, SecretFacts};
 use crate::controller::validate::{self, Error, Settings, Validated};
 pub(crate) use api::Api;
+pub(crate) use servers::ScriptedServers;
 
 /// The namespace of all of them.
 pub(crate) const NAMESPACE: &str = "team";

@@ -18,6 +18,8 @@ pub(crate) const ACCEPTING: &str = "chatcluster.dev/accepting";
 
 /// On children: the hash of what was last asked for, by which a field that is no longer asked for is noticed.
 pub(crate) const DESIRED_HASH: &str = "chatcluster.dev/desired-hash";
+/// On the StatefulSet: the hash of the pods' template that was asked for.
+pub(crate) const TEMPLATE_HASH: &str = "chatcluster.dev/template-hash";
 /// On pods: the hash of the Secrets that servers read at start.
 pub(crate) const SECRETS_HASH: &str = "chatcluster.dev/secrets-hash";
 

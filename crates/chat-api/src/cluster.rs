@@ -29,7 +29,7 @@ pub use ingress::{AffinitySpec, IngressController, IngressSpec, SameSite, Secure
 pub use nats::{NatsMode, NatsSpec, NatsStorage, NatsTlsSpec};
 pub use reference::{GatewayReference, SecretKeyReference, SecretReference};
 pub use server::{CorsCredentials, CorsSpec, LogLevel, RecoverySpec, ServerSpec, Transport};
-pub use status::{ChatClusterStatus, Endpoints};
+pub use status::{ChatClusterStatus, Endpoints, RolloutStatus};
 
 /// The most pods of one cluster: each reads the whole log.
 pub const MAX_REPLICAS: i32 = 100;
@@ -73,6 +73,12 @@ pub const MAX_NAME_CHARACTERS: usize = 40;
         description = "Pods that are ready."
     ),
     printcolumn(
+        name = "Connections",
+        type_ = "integer",
+        json_path = ".status.connections",
+        description = "Clients, rounded."
+    ),
+    printcolumn(
         name = "URL",
         type_ = "string",
         json_path = ".status.endpoints.url",
@@ -88,6 +94,13 @@ pub const MAX_NAME_CHARACTERS: usize = 40;
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].reason",
         description = "Why it is, or is not, ready.",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Rollout",
+        type_ = "string",
+        json_path = ".status.rollout.reason",
+        description = "What is done to the pods, or waited for.",
         priority = 1
     ),
     printcolumn(

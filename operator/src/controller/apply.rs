@@ -6,16 +6,19 @@
 //! - Otherwise it is applied by the server, under one field manager and with the object's uid, so that one which was
 //!   deleted and made again meanwhile is not hit.
 //!
+//! How many pods the StatefulSet has at the moment, and what happens to them, is the rollout's ([`carry_out`]).
+//!
 //! [`apply`] takes [`Children`] apart without `..`: a child that is forgotten here does not compile.
 
 mod difference;
 mod extensions;
 mod ownership;
+mod pods;
 
 use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -26,6 +29,7 @@ use serde::de::DeserializeOwned;
 use super::build::Children;
 use super::build::ingress::Entrance;
 use super::dereference::Live;
+use super::rollout::{Ground, Outcome, carry_out};
 use super::validate::Validated;
 use crate::metrics::{Metrics, Verb};
 use crate::names::MANAGER;
@@ -33,7 +37,8 @@ use crate::names::MANAGER;
 /// The children as they are now. Only what was applied has a status to speak of.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
-    pub(crate) stateful_set: StatefulSet,
+    /// What the rollout planner did with the StatefulSet and its pods.
+    pub(crate) rollout: Outcome,
     pub(crate) entrance: Entrance,
     /// What was written, in order.
     pub(crate) changes: Vec<Change>,
@@ -99,6 +104,7 @@ pub(crate) async fn apply(
     cluster: &Validated,
     children: Children,
     live: Live,
+    ground: Ground<'_>,
     metrics: &Metrics,
 ) -> Result<Applied, Error> {
     let mut writer = Writer {
@@ -137,7 +143,7 @@ pub(crate) async fn apply(
     let disruption_budget = writer
         .ensure_if(disruption_budget, live.disruption_budget)
         .await?;
-    let stateful_set = writer.ensure(stateful_set, live.stateful_set).await?;
+    let rollout = carry_out(&mut writer, stateful_set, live.stateful_set, ground).await?;
     let ingress = writer.ensure_if(ingress, live.ingress).await?;
     let extended = writer.extend(extensions, live.extensions).await?;
 
@@ -145,11 +151,11 @@ pub(crate) async fn apply(
     writer.remove(disruption_budget.1).await?;
     writer.remove(ingress.1).await?;
     writer.remove_all(extended.unwanted).await?;
-    if is_rolled_out(&stateful_set) {
+    if is_rolled_out(&rollout.stateful_set) {
         writer.remove_all(others).await?;
     }
     Ok(Applied {
-        stateful_set,
+        rollout,
         entrance: Entrance {
             client_service: Some(client_service),
             ingress: ingress.0,
@@ -176,7 +182,8 @@ fn is_rolled_out(stateful_set: &StatefulSet) -> bool {
         && status.updated_replicas.unwrap_or(0) == wanted
 }
 
-struct Writer<'a> {
+/// Writes, and writes down what was written.
+pub(crate) struct Writer<'a> {
     client: &'a Client,
     cluster: &'a Validated,
     metrics: &'a Metrics,
@@ -184,7 +191,7 @@ struct Writer<'a> {
 }
 
 /// What an object of a namespace must be able to do to be a child.
-trait Child: Resource + Clone + Debug + Serialize + DeserializeOwned {
+pub(crate) trait Child: Resource + Clone + Debug + Serialize + DeserializeOwned {
     fn kind_name(&self) -> String;
     fn api(&self, client: Client, namespace: &str) -> Api<Self>;
 }
@@ -212,6 +219,7 @@ children!(
     NetworkPolicy,
     PodDisruptionBudget,
     StatefulSet,
+    Pod,
     Ingress
 );
 
@@ -231,6 +239,10 @@ impl Writer<'_> {
     async fn ensure<K: Child>(&mut self, mut desired: K, live: Option<K>) -> Result<K, Error> {
         let stamped = difference::stamp(&mut desired);
         stamped.map_err(|source| compare(&desired, source))?;
+        self.ensure_stamped(desired, live).await
+    }
+
+    async fn ensure_stamped<K: Child>(&mut self, desired: K, live: Option<K>) -> Result<K, Error> {
         let Some(live) = live else {
             return self.create(&desired).await;
         };
@@ -242,7 +254,7 @@ impl Writer<'_> {
     }
 
     /// Only what is this cluster's, and stays, is written.
-    fn own<K: Child>(&self, live: &K) -> Result<(), Error> {
+    pub(crate) fn own<K: Child>(&self, live: &K) -> Result<(), Error> {
         let (kind, name) = (live.kind_name(), live.name_any());
         if !ownership::is_of(live.owner_references(), &self.cluster.owner) {
             return Err(Error::Foreign { kind, name });

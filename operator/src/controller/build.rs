@@ -10,7 +10,7 @@ mod network_policy;
 mod pod;
 mod secret;
 mod services;
-mod stateful_set;
+pub(super) mod stateful_set;
 
 use k8s_openapi::DeepMerge as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -41,7 +41,7 @@ pub(crate) struct Children {
 /// Builds them.
 ///
 /// # Errors
-/// The configuration cannot be written as YAML, which no value of it is a reason for.
+/// Configuration or template cannot be written as YAML, which no value of them is a reason for.
 pub(crate) fn build(cluster: &Validated) -> Result<Children, serde_yaml::Error> {
     let config_map = config_map::build(cluster)?;
     let route = ingress::dialect(cluster.ingress.controller).route(cluster);
@@ -59,7 +59,7 @@ pub(crate) fn build(cluster: &Validated) -> Result<Children, serde_yaml::Error> 
         client_service,
         network_policy: network_policy::build(cluster),
         disruption_budget: disruption_budget::build(cluster),
-        stateful_set: stateful_set::build(cluster, &config_map),
+        stateful_set: stateful_set::build(cluster, &config_map)?,
         ingress: route.ingress,
         extensions: route.extensions,
         config_map,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chatcluster_chat_api::cluster::{ChatCluster, NatsSpec, SecretKeyReference};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{self as core, ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use super::build::ingress;
+use super::rollout::{self, Node};
 use crate::names::Names;
 
 /// The most pods that are listed; there cannot be more than twice `MAX_REPLICAS`.
@@ -97,6 +98,23 @@ pub(crate) async fn dereference(
         live,
         pods,
     })
+}
+
+/// What is known of nodes. An operator of one namespace may not be allowed to look: then nothing is known.
+pub(crate) async fn nodes(client: &Client, names: &BTreeSet<String>) -> BTreeMap<String, Node> {
+    let api: Api<core::Node> = Api::all(client.clone());
+    let mut known = BTreeMap::new();
+    for name in names {
+        let node = match api.get_opt(name).await {
+            Ok(found) => rollout::node_of(found.as_ref()),
+            Err(error) => {
+                tracing::debug!(%error, node = %name, "a node cannot be read");
+                Node::Unknown
+            }
+        };
+        known.insert(name.clone(), node);
+    }
+    known
 }
 
 struct Reader<'a> {

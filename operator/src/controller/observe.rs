@@ -1,29 +1,21 @@
-//! What the pods say of themselves: the fifth step, and the only one that speaks to servers.
+//! What the pods say of themselves.
 //!
-//! Kubernetes knows whether a pod is ready, not why it is not. Its admin listener does (`/readyz`). Only pods that are not
-//! ready are asked, each within a deadline; one that does not answer has simply said nothing.
+//! Kubernetes knows whether a pod is ready, not why it is not, nor how many clients it has. Its admin listener does: all
+//! are asked about their clients (`/drain`) before anything is planned, those that are not ready why (`/readyz`) at the
+//! end. One that does not answer has simply said nothing.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use http::Request;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::Method;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use serde::Deserialize;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
+use super::servers::{self, Drain, Servers};
 use super::status::pods::is_ready;
 
-/// What one pod may take: it is near, and says what it knows.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// The longest answer that is read.
-const MAX_ANSWER_BYTES: usize = 16 * 1024;
 /// Pods that are asked at the same time.
 const AT_ONCE: usize = 16;
 /// The check of `/readyz` that is about NATS.
@@ -49,12 +41,12 @@ struct Check {
 
 /// The pods that say that they are not joined.
 pub(crate) async fn apart_from_nats(pods: &[Pod], admin_port: u16) -> Vec<Apart> {
-    let asked = pods.iter().filter(|pod| !is_ready(pod)).filter_map(|pod| {
-        let ip: IpAddr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
-        Some((pod.name_any(), SocketAddr::new(ip, admin_port)))
-    });
+    let asked = pods
+        .iter()
+        .filter(|pod| !is_ready(pod))
+        .filter_map(|pod| Some((pod.name_any(), SocketAddr::new(address(pod)?, admin_port))));
     let asking = asked.map(async |(pod, address)| {
-        let report = timeout(PATIENCE, report(address)).await.ok().flatten()?;
+        let report = report(address).await?;
         let check = report.checks.into_iter().find(|check| check.name == NATS)?;
         Some(Apart {
             pod,
@@ -71,20 +63,26 @@ pub(crate) async fn apart_from_nats(pods: &[Pod], admin_port: u16) -> Vec<Apart>
 
 /// Whatever goes wrong: it has said nothing.
 async fn report(address: SocketAddr) -> Option<Report> {
-    let stream = TcpStream::connect(address).await.ok()?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let request = Request::get("/readyz").header(http::header::HOST, address.to_string());
-    let request = request.body(Empty::<Bytes>::new()).ok()?;
-    let asking = async move {
-        let answer = sender.send_request(request).await.ok()?;
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
-            .collect()
-            .await
-            .ok()?;
-        serde_json::from_slice(&body.to_bytes()).ok()
-    };
-    let (report, _ended) = tokio::join!(asking, connection);
-    report
+    let (_, body) = servers::ask(address, Method::GET, "/readyz").await.ok()?;
+    serde_json::from_slice(&body).ok()
+}
+
+/// What each server says of its clients, by the name of its pod.
+pub(crate) async fn drains(pods: &[Pod], servers: &dyn Servers) -> BTreeMap<String, Drain> {
+    let asking = pods.iter().map(async |pod| {
+        let state = servers.look(address(pod)?).await.ok()?;
+        Some((pod.name_any(), state))
+    });
+    stream::iter(asking.collect::<Vec<_>>())
+        .buffered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+/// Where a pod is reached.
+pub(crate) fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,11 @@ mod conditions;
 pub(crate) mod pods;
 mod statements;
 
-use chatcluster_chat_api::cluster::{ChatCluster, ChatClusterStatus, Endpoints, SecureCookie};
+use std::collections::BTreeMap;
+
+use chatcluster_chat_api::cluster::{
+    ChatCluster, ChatClusterStatus, Endpoints, RolloutStatus, SecureCookie,
+};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -18,6 +22,8 @@ use serde_json::json;
 
 use super::build::ingress::Entrance;
 use super::observe::Apart;
+use super::rollout::{Plan, Step};
+use super::servers::Drain;
 use super::validate;
 use crate::metrics::{Metrics, Verb};
 use crate::names::{self, MANAGER};
@@ -31,6 +37,10 @@ pub(crate) struct Observed {
     /// What leads clients in.
     pub(crate) entrance: Entrance,
     pub(crate) pods: Vec<Pod>,
+    /// What servers say of their clients, by the name of their pod.
+    pub(crate) drains: BTreeMap<String, Drain>,
+    /// The rollout's last step.
+    pub(crate) plan: Option<Plan>,
     /// Pods that said why they are not joined through NATS.
     pub(crate) apart: Vec<Apart>,
     /// What went wrong: reason and message.
@@ -74,11 +84,44 @@ pub(crate) fn build(
         current_revision: set.and_then(|set| set.current_revision.clone()),
         update_revision: set.and_then(|set| set.update_revision.clone()),
         image: Some(validate::image(cluster, settings)),
+        connections: connections(observed),
+        rollout: rollout(observed),
         endpoints: Some(Endpoints {
             url: Some(url(cluster, &observed.entrance)),
         }),
         conditions,
     }
+}
+
+/// All clients, rounded: a status is not a metric, and is written only when it says something new.
+fn connections(observed: &Observed) -> Option<i64> {
+    let sessions = observed.drains.values().map(|drain| drain.sessions);
+    (!observed.drains.is_empty()).then(|| rounded(sessions.sum()))
+}
+
+/// To two digits.
+fn rounded(count: usize) -> i64 {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let unit = 10_i64.pow(count.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    count / unit * unit
+}
+
+/// What is under way, if anything is.
+fn rollout(observed: &Observed) -> Option<RolloutStatus> {
+    let plan = observed.plan.as_ref();
+    let plan = plan.filter(|plan| plan.step != Step::Done)?;
+    let draining = observed
+        .drains
+        .values()
+        .filter(|drain| drain.draining && !drain.done);
+    Some(RolloutStatus {
+        reason: Some(plan.reason.as_str().to_owned()),
+        message: Some(plan.message.clone()),
+        remaining_connections: draining
+            .map(|drain| drain.sessions)
+            .reduce(|all, more| all + more)
+            .map(rounded),
+    })
 }
 
 /// Where clients connect.

@@ -4,11 +4,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::fixtures::{self, Api};
+use crate::fixtures::{self, Api, ScriptedServers};
 
 /// An operator, an API server, and one ChatCluster in it.
 struct World {
     api: Api,
+    servers: ScriptedServers,
     context: Arc<Context>,
     name: String,
 }
@@ -28,17 +29,19 @@ impl World {
             }
             api.put("secrets", json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": mounted.secret }, "data": data }));
         }
-        let client = api.client();
+        let (client, servers) = (api.client(), ScriptedServers::default());
         let context = Context {
             settings: fixtures::settings(),
             events: Events::new(client.clone(), "operator-0".to_owned()),
             metrics: Arc::new(Metrics::new()),
             backoff: Backoff::default(),
+            servers: Box::new(servers.clone()),
             resync: Duration::from_secs(300),
             client,
         };
         Self {
             api,
+            servers,
             context: Arc::new(context),
             name: cluster.name_any(),
         }
@@ -93,22 +96,116 @@ impl World {
 
     /// What Kubernetes' own controllers do until all pods run.
     fn settle(&self) {
+        self.control();
+    }
+
+    fn set(&self) -> serde_json::Value {
+        self.api.get("statefulsets/chat").unwrap()
+    }
+
+    /// What the StatefulSet controller and the kubelets do at once: pods come and go, and are ready.
+    fn control(&self) {
+        let set = self.set();
+        let number = |value: &serde_json::Value| value.as_i64().unwrap_or(0);
+        let (replicas, start) = (
+            number(&set["spec"]["replicas"]),
+            number(&set["spec"]["ordinals"]["start"]),
+        );
+        let partition = number(&set["spec"]["updateStrategy"]["rollingUpdate"]["partition"]);
+        let template = set["spec"]["template"].to_string();
+        let update = format!("chat-{}", validate::short_hash(template.as_bytes()));
+        let current = set["status"]["currentRevision"]
+            .as_str()
+            .unwrap_or(&update)
+            .to_owned();
+        let mut updated = 0;
+        for ordinal in 0..start + replicas + 10 {
+            let (index, key) = (ordinal - start, format!("pods/chat-{ordinal}"));
+            let mut pod = self.api.get(&key);
+            let is_wanted = (0..replicas).contains(&index);
+            let is_old = |pod: &serde_json::Value| {
+                pod["metadata"]["labels"]["controller-revision-hash"] != *update
+            };
+            if pod
+                .as_ref()
+                .is_some_and(|pod| !is_wanted || (index >= partition && is_old(pod)))
+            {
+                self.api.remove(&key);
+                pod = None;
+            }
+            if is_wanted && pod.is_none() {
+                let revision = if index < partition { &current } else { &update };
+                self.start(ordinal, revision);
+            }
+            updated += i64::from(is_wanted && !is_old(&self.api.get(&key).unwrap()));
+        }
         self.api.edit("statefulsets/chat", |set| {
-            let replicas = set["spec"]["replicas"].clone();
+            let current = if updated == replicas { &update } else { &current };
             set["status"] = json!({
                 "observedGeneration": set["metadata"]["generation"], "replicas": replicas, "readyReplicas": replicas,
-                "updatedReplicas": replicas, "currentRevision": "chat-1", "updateRevision": "chat-1",
+                "updatedReplicas": updated, "currentRevision": current, "updateRevision": update,
             });
         });
-        let wanted = self.api.get("statefulsets/chat").unwrap()["spec"]["replicas"]
-            .as_i64()
-            .unwrap();
-        for index in 0..wanted {
-            let mut pod = fixtures::pod(&format!("chat-{index}"), true);
-            pod.metadata.labels = Some(validate::names(&self.cluster()).labels());
-            self.api.put("pods", pod);
-        }
     }
+
+    fn start(&self, ordinal: i64, revision: &str) {
+        let mut pod = json!(fixtures::pod(&format!("chat-{ordinal}"), true));
+        pod["metadata"]["labels"] = json!(validate::names(&self.cluster()).labels());
+        pod["metadata"]["labels"]["controller-revision-hash"] = revision.into();
+        pod["metadata"]["labels"]["chatcluster.dev/accepting"] = "true".into();
+        pod["metadata"]["uid"] = format!("{ordinal}-of-{revision}").into();
+        pod["metadata"]["ownerReferences"] = json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "chat", "uid": "uid-of-statefulsets/chat", "controller": true }]);
+        pod["status"]["conditions"][0]["lastTransitionTime"] = "2020-01-01T00:00:00Z".into();
+        pod["status"]["podIP"] = ip(ordinal).to_string().into();
+        pod["status"]["containerStatuses"] = json!([{ "name": "server", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": { "running": {} } }]);
+        self.api.put("pods", pod);
+        self.servers.serve(ip(ordinal), 10);
+    }
+
+    /// Pods by number, and whether they accept.
+    fn accepting(&self) -> Vec<(i64, bool)> {
+        let label = |ordinal: i64| {
+            let pod = self.api.get(&format!("pods/chat-{ordinal}"))?;
+            Some((
+                ordinal,
+                pod["metadata"]["labels"]["chatcluster.dev/accepting"] == "true",
+            ))
+        };
+        (0..20).filter_map(label).collect()
+    }
+
+    /// Replicas, start and partition.
+    fn shape(&self) -> [i64; 3] {
+        let spec = &self.set()["spec"];
+        [
+            &spec["replicas"],
+            &spec["ordinals"]["start"],
+            &spec["updateStrategy"]["rollingUpdate"]["partition"],
+        ]
+        .map(|value| value.as_i64().unwrap_or(0))
+    }
+
+    /// Until nothing is under way; Kubernetes and servers do their part between looks.
+    async fn finish(&self) {
+        for _ in 0..40 {
+            if self.rollout().is_none() {
+                return;
+            }
+            self.control();
+            self.servers.finish();
+            self.look().await.unwrap();
+        }
+        panic!("it does not end: {:?}", self.rollout());
+    }
+
+    fn rollout(&self) -> Option<String> {
+        self.cluster().status?.rollout?.reason
+    }
+}
+
+/// Where the pod with this number is.
+fn ip(ordinal: i64) -> std::net::IpAddr {
+    std::net::Ipv4Addr::new(127, 0, 0, u8::try_from(ordinal + 10).unwrap()).into()
 }
 
 #[tokio::test]
@@ -181,7 +278,6 @@ async fn the_full_example_is_ready_and_idle_too() {
     cluster.metadata.name = Some("chat".to_owned());
     let world = World::new(&cluster);
     world.look().await.unwrap();
-    world.settle();
     // An API server writes amounts its own way.
     world.api.edit("statefulsets/chat", |set| {
         let resources = &mut set["spec"]["template"]["spec"]["containers"][0]["resources"];
@@ -697,8 +793,17 @@ async fn an_old_configuration_stays_until_no_pod_can_need_it() {
     assert_eq!(configs(world.wrote()), ["POST"]);
     world.look().await.unwrap();
     assert_eq!(configs(world.wrote()), Vec::<String>::new());
-    world.settle();
-    world.look().await.unwrap();
+    let mut wrote = Vec::new();
+    for _ in 0..40 {
+        if world.rollout().is_none() {
+            break;
+        }
+        world.control();
+        world.servers.finish();
+        wrote.extend(world.wrote());
+        world.look().await.unwrap();
+    }
+    assert_eq!(configs(wrote), Vec::<String>::new());
     assert_eq!(configs(world.wrote()), ["DELETE"]);
 }
 
@@ -771,4 +876,241 @@ fn an_error_is_told_with_its_causes_once() {
         chain(&error),
         "the API server refuses Service 'chat': spec.ports: Required value"
     );
+}
+
+/// A cluster of three pods at rest, each with ten clients.
+async fn at_rest() -> World {
+    let world = World::minimal();
+    world.look().await.unwrap();
+    world.settle();
+    world.look().await.unwrap();
+    assert_eq!(world.condition("Ready").0, "True");
+    world.wrote();
+    world
+}
+
+fn ask_for(world: &World, image: &str) {
+    world.api.edit("chatclusters/chat", |cluster| {
+        cluster["spec"]["image"] =
+            json!({ "repository": "registry.example.com/chat", "tag": image });
+    });
+}
+
+#[tokio::test]
+async fn a_new_image_takes_the_straight_course() {
+    let world = at_rest().await;
+    ask_for(&world, "2");
+    world.look().await.unwrap();
+    assert_eq!(
+        world.shape(),
+        [3, 0, 3],
+        "the template alone, and nothing restarts"
+    );
+    assert_eq!(world.rollout().as_deref(), Some("TemplateChanged"));
+    world.control();
+    world.look().await.unwrap();
+    assert_eq!(world.shape(), [4, 0, 3], "one more");
+    world.control();
+    world.look().await.unwrap();
+    assert_eq!(
+        world.accepting(),
+        [(0, false), (1, false), (2, false), (3, true)]
+    );
+    for (index, ordinal) in [(2, 2), (1, 1)] {
+        assert!(
+            world.servers.get(ip(ordinal)).unwrap().draining,
+            "{ordinal}"
+        );
+        assert_eq!(world.rollout().as_deref(), Some("PodDraining"));
+        assert!(
+            world
+                .message("Draining")
+                .ends_with(&format!("chat-{ordinal} (10 left)"))
+        );
+        world.look().await.unwrap();
+        assert_eq!(world.shape()[2], index + 1, "not before it is drained");
+        world.servers.finish();
+        world.look().await.unwrap();
+        assert_eq!(world.shape(), [4, 0, index]);
+        world.control();
+        world.look().await.unwrap();
+    }
+    assert!(world.servers.get(ip(0)).unwrap().draining);
+    world.servers.finish();
+    world.look().await.unwrap();
+    assert_eq!(world.shape(), [3, 1, 0], "the lowest leaves");
+}
+
+#[tokio::test]
+async fn a_rollout_ends_at_rest_and_each_of_its_steps_was_told() {
+    let world = at_rest().await;
+    ask_for(&world, "2");
+    world.look().await.unwrap();
+    world.finish().await;
+    assert_eq!(
+        world.shape(),
+        [3, 1, 3],
+        "at rest nothing is replaced by itself"
+    );
+    assert_eq!(world.condition("Ready").0, "True");
+    assert_eq!(world.accepting(), [(1, true), (2, true), (3, true)]);
+    world.wrote();
+    world.look().await.unwrap();
+    assert_eq!(world.wrote(), Vec::<String>::new());
+    for told in [
+        "TemplateChanged",
+        "SurgePodAdded",
+        "PodDraining",
+        "PodReplaced",
+        "PodRemoved",
+        "Completing",
+    ] {
+        assert!(
+            world.api.events().contains(&told.to_owned()),
+            "{told}: {:?}",
+            world.api.events()
+        );
+    }
+}
+
+#[tokio::test]
+async fn template_and_shape_are_one_write() {
+    let world = at_rest().await;
+    ask_for(&world, "2");
+    world.look().await.unwrap();
+    let writes = world.api.writes();
+    let of_set: Vec<_> = writes
+        .iter()
+        .filter(|write| write.what == "APPLY statefulsets/chat")
+        .collect();
+    assert_eq!(of_set.len(), 1);
+    let spec = &of_set[0].body["spec"];
+    assert_eq!(
+        spec["template"]["spec"]["containers"][0]["image"],
+        "registry.example.com/chat:2"
+    );
+    assert_eq!(
+        (
+            &spec["replicas"],
+            &spec["ordinals"]["start"],
+            &spec["updateStrategy"]["rollingUpdate"]["partition"]
+        ),
+        (&json!(3), &json!(0), &json!(3))
+    );
+}
+
+#[tokio::test]
+async fn a_scale_down_drains_from_the_top_one_pod_for_each_write() {
+    let world = at_rest().await;
+    world.api.edit("chatclusters/chat", |cluster| {
+        cluster["spec"]["replicas"] = 1.into()
+    });
+    world.look().await.unwrap();
+    assert_eq!(world.accepting(), [(0, true), (1, false), (2, false)]);
+    assert_eq!(world.shape(), [3, 0, 3]);
+    let draining = |ordinal| world.servers.get(ip(ordinal)).unwrap().draining;
+    assert_eq!(
+        (draining(0), draining(1), draining(2)),
+        (false, false, true)
+    );
+    world.servers.finish();
+    world.look().await.unwrap();
+    assert_eq!(world.shape(), [2, 0, 2]);
+    world.control();
+    world.look().await.unwrap();
+    assert_eq!((draining(0), draining(1)), (false, true));
+    world.servers.finish();
+    world.look().await.unwrap();
+    assert_eq!(world.shape(), [1, 0, 1]);
+    world.control();
+    world.look().await.unwrap();
+    assert_eq!(world.condition("Ready").0, "True");
+}
+
+#[tokio::test]
+async fn suspended_all_are_told_at_once_and_the_return_starts_all() {
+    let world = at_rest().await;
+    let state = |state: &str| {
+        world.api.edit("chatclusters/chat", |cluster| {
+            cluster["spec"]["state"] = state.into()
+        })
+    };
+    state("Suspended");
+    world.look().await.unwrap();
+    assert!((0..3).all(|ordinal| world.servers.get(ip(ordinal)).unwrap().draining));
+    assert_eq!(world.shape(), [3, 0, 3]);
+    world.servers.finish();
+    for left in [2, 1, 0] {
+        world.look().await.unwrap();
+        assert_eq!(world.shape(), [left, 0, left]);
+        world.control();
+    }
+    world.look().await.unwrap();
+    assert_eq!(
+        world.condition("Ready"),
+        ("True".to_owned(), "Suspended".to_owned())
+    );
+    state("Running");
+    world.look().await.unwrap();
+    assert_eq!(world.shape(), [3, 0, 3]);
+    world.control();
+    world.look().await.unwrap();
+    assert_eq!(world.condition("Ready").0, "True");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_told_holds_the_rollout_and_is_named() {
+    let world = at_rest().await;
+    ask_for(&world, "2");
+    for _ in 0..2 {
+        world.look().await.unwrap();
+        world.control();
+    }
+    world.servers.silence(ip(2));
+    world.look().await.unwrap();
+    assert_eq!(world.rollout().as_deref(), Some("PodUnreachable"));
+    let said = world.message("Progressing");
+    assert!(
+        said.starts_with("pod chat-2 cannot be told to let its clients go: no answer from"),
+        "{said}"
+    );
+    assert_eq!(world.shape(), [4, 0, 3]);
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_end_on_a_lost_node_is_forgotten() {
+    let world = at_rest().await;
+    let node = |ready: &str| json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
+    world.api.put("nodes", node("True"));
+    world.api.edit("pods/chat-1", |pod| {
+        pod["spec"] = json!({ "nodeName": "n1", "containers": [] });
+        pod["metadata"]["deletionTimestamp"] = "2020-01-01T00:00:00Z".into();
+    });
+    world.look().await.unwrap();
+    assert!(
+        world.api.get("pods/chat-1").is_some(),
+        "its kubelet is there"
+    );
+    world.api.put("nodes", node("Unknown"));
+    world.wrote();
+    world.look().await.unwrap();
+    assert!(world.api.get("pods/chat-1").is_none());
+    assert_eq!(world.rollout().as_deref(), Some("NodeLost"));
+}
+
+#[tokio::test]
+async fn what_others_do_to_the_shape_is_put_right() {
+    let world = at_rest().await;
+    world.api.edit("statefulsets/chat", |set| {
+        set["spec"]["updateStrategy"]["rollingUpdate"]["partition"] = 0.into()
+    });
+    world.control();
+    world.look().await.unwrap();
+    assert_eq!(world.shape(), [3, 0, 3]);
+    world.api.edit("statefulsets/chat", |set| {
+        set["spec"]["replicas"] = 2.into()
+    });
+    world.control();
+    world.look().await.unwrap();
+    assert_eq!(world.shape(), [3, 0, 3]);
 }

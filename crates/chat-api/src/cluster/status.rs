@@ -40,6 +40,13 @@ pub struct ChatClusterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub image: Option<String>,
+    /// connections is the number of clients, as far as servers answer, rounded to two digits; metrics know it exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub connections: Option<i64>,
+    /// rollout is what the operator does to bring the pods to what was asked for. It is absent while nothing is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// endpoints is where clients connect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
@@ -51,6 +58,25 @@ pub struct ChatClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// What is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// reason is the step, or what it waits for, in one word: such as SurgePodAdded, PodDraining, PodReplaced, PodRemoved,
+    /// PodNotReady.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+    /// message says it for people, with the pod's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// remainingConnections is the number of clients of the servers that let theirs go, rounded to two digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub remaining_connections: Option<i64>,
 }
 
 /// Where clients connect.

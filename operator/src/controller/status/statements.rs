@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 
 use super::{Observed, pods};
 use crate::controller::build::ingress;
+use crate::controller::rollout::{Plan, Step};
 use crate::controller::validate::{self, is_paused, wanted_replicas};
 
 /// The conditions that the operator writes.
@@ -118,13 +119,20 @@ impl View<'_> {
         count(self.observed.pods.iter().filter(|pod| pods::is_ready(pod)))
     }
 
-    /// The StatefulSet controller has seen the last change, and brought it about.
+    /// What the rollout does, or waits for.
+    fn under_way(&self) -> Option<&Plan> {
+        let plan = self.observed.plan.as_ref();
+        plan.filter(|plan| plan.step != Step::Done)
+    }
+
+    /// The StatefulSet controller has seen the last change, and brought it about, and the rollout has nothing more to do.
     fn is_settled(&self) -> bool {
         let Some(set) = &self.observed.stateful_set else {
             return false;
         };
         let status = self.set();
-        status.observed_generation.is_some()
+        self.under_way().is_none()
+            && status.observed_generation.is_some()
             && status.observed_generation == set.metadata.generation
             && status.replicas == self.wanted
             && status.updated_replicas.unwrap_or(0) == self.wanted
@@ -193,7 +201,9 @@ fn progressing(view: &View<'_>) -> Said {
         );
     }
     let status = view.set();
-    let reason = if status.replicas != view.wanted {
+    let reason = if let Some(plan) = view.under_way() {
+        plan.reason.as_str()
+    } else if status.replicas != view.wanted {
         "Scaling"
     } else if status.updated_replicas.unwrap_or(0) < view.wanted {
         "RollingOut"
@@ -205,8 +215,12 @@ fn progressing(view: &View<'_>) -> Said {
 
 fn progress(view: &View<'_>) -> String {
     let status = view.set();
+    let under_way = view
+        .under_way()
+        .map(|plan| format!("{}; ", plan.message))
+        .unwrap_or_default();
     format!(
-        "pods: {} wanted, {} there, {} of the newest revision, {} ready",
+        "{under_way}pods: {} wanted, {} there, {} of the newest revision, {} ready",
         view.wanted,
         status.replicas,
         status.updated_replicas.unwrap_or(0),
@@ -215,19 +229,28 @@ fn progress(view: &View<'_>) -> String {
 }
 
 fn draining(view: &View<'_>) -> Said {
-    let leaving: Vec<&Pod> = view
+    let drain = |pod: &Pod| {
+        let drain = view.observed.drains.get(&pod.name_any())?;
+        (drain.draining && !drain.done).then_some(drain.sessions)
+    };
+    let going: Vec<&Pod> = view
         .observed
         .pods
         .iter()
-        .filter(|pod| pods::is_leaving(pod))
+        .filter(|pod| pods::is_leaving(pod) || drain(pod).is_some())
         .collect();
-    if leaving.is_empty() {
-        return (Status::False, "NoPodLeaves", "no pod is ending".to_owned());
+    if going.is_empty() {
+        return (
+            Status::False,
+            "NoPodLeaves",
+            "no pod lets its clients go".to_owned(),
+        );
     }
-    let message = format!(
-        "pods that let their clients go and end: {}",
-        name(leaving.iter().map(|pod| pod.name_any()))
-    );
+    let named = going.iter().map(|pod| match drain(pod) {
+        Some(left) => format!("{} ({left} left)", pod.name_any()),
+        None => pod.name_any(),
+    });
+    let message = format!("pods that let their clients go: {}", name(named));
     (Status::True, "PodsLeave", message)
 }
 

@@ -219,7 +219,7 @@ fn pods_that_end_are_draining_and_not_counted_as_available() {
     let (status, _, message) = condition(&cluster, &observed, "Draining");
     assert_eq!(
         (status.as_str(), message.as_str()),
-        ("True", "pods that let their clients go and end: chat-2")
+        ("True", "pods that let their clients go: chat-2")
     );
     assert_eq!(condition(&cluster, &observed, "Available").0, "False");
 }
