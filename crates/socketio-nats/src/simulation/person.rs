@@ -252,11 +252,7 @@ impl Person {
             .unclear_at
             .is_some_and(|at| at + AFTERMATH > old.seen_at);
         let is_wrong = self.crowd.was_wrong(AFTERMATH);
-        let is_swept = self
-            .crowd
-            .world
-            .with(|state| state.weather.swept.contains(&old.session.sid));
-        if is_late || has_lost || is_unclear || is_wrong || is_swept {
+        if is_late || has_lost || is_unclear || is_wrong {
             return None;
         }
         Some(format!("{away} ms after it was cut, and nothing was wrong"))
