@@ -2,21 +2,19 @@
 //! cannot be known is said.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chatcluster_harness::adapters::{ClusterUnderTest, OverNats};
-use chatcluster_harness::nats::Options as ServerOptions;
-use chatcluster_harness::{Client, NatsServer, Nodes, Proxy, until, within};
+use chatcluster_harness::adapters::OverNats;
+use chatcluster_harness::{Client, Nodes, until, within};
 use chatcluster_integration::recovering;
-use chatcluster_socketio::adapter::Cluster;
 use chatcluster_socketio::log::{AppendError, Appended, Record};
-use chatcluster_socketio::session::Record as SessionRecord;
-use chatcluster_socketio::{Event, NodeId, NotRecovered, SessionKey, Sid};
-use chatcluster_socketio_nats::{NatsCluster, Options};
-use futures_util::StreamExt as _;
+use chatcluster_socketio::{Event, NotRecovered};
 use serde_json::json;
+
+#[path = "support/bucket.rs"]
+mod bucket;
+
+use bucket::{sessions, stored};
 
 /// Two nodes with a client on each.
 async fn two() -> (OverNats, Nodes, [Client; 2]) {
@@ -227,27 +225,6 @@ async fn a_session_whose_end_could_not_be_stored_gets_its_window_later() {
     nodes.stop().await;
 }
 
-async fn sessions(nats: &OverNats) -> async_nats::jetstream::kv::Store {
-    let client = async_nats::connect(nats.0.url()).await.unwrap();
-    let jetstream = async_nats::jetstream::new(client);
-    jetstream.get_key_value("test_sessions").await.unwrap()
-}
-
-async fn stored(bucket: &async_nats::jetstream::kv::Store) -> Vec<SessionRecord> {
-    let mut keys = bucket.keys().await.unwrap();
-    let mut records = Vec::new();
-    while let Some(key) = keys.next().await {
-        let key = key.unwrap();
-        if !chatcluster_socketio_nats::names::is_session_key(&key) {
-            continue;
-        }
-        if let Some(value) = bucket.get(key).await.unwrap() {
-            records.push(chatcluster_socketio_nats::codec::decode(&value).unwrap());
-        }
-    }
-    records
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_while_nats_is_away_is_let_in_when_it_is_back() {
     let (mut nats, nodes, [first, _second]) = two().await;
@@ -321,107 +298,5 @@ async fn what_a_node_holds_no_more_comes_out_of_the_log() {
     assert!(again.has_recovered(&carried[0]));
     nodes.fence(&[&again]).await;
     assert_eq!(numbers(&again), wanted);
-    nodes.stop().await;
-}
-
-/// How long a client may stay away, where nodes sweep: longer than a node takes to be back and to look.
-const WINDOW: Duration = Duration::from_secs(10);
-
-/// Nodes that sweep; all but the first reach NATS through a proxy.
-struct Sweeping {
-    nats: OverNats,
-    proxy: Proxy,
-    clusters: Mutex<Vec<NatsCluster>>,
-}
-
-impl Sweeping {
-    async fn start() -> Self {
-        let nats = OverNats(NatsServer::start(ServerOptions::default()).await);
-        Self {
-            proxy: Proxy::before(nats.0.address()),
-            nats,
-            clusters: Mutex::default(),
-        }
-    }
-
-    fn cluster(&self, node: usize) -> NatsCluster {
-        self.clusters.lock().unwrap()[node].clone()
-    }
-}
-
-impl ClusterUnderTest for Sweeping {
-    fn node(&self, node: NodeId) -> Arc<dyn Cluster> {
-        let mut clusters = self.clusters.lock().unwrap();
-        let url = match clusters.len() {
-            0 => self.nats.0.url(),
-            _ => format!("nats://{}", self.proxy.address()),
-        };
-        let joining = NatsCluster::join(Options::new(url, "test"), node, HashMap::new());
-        let runtime = tokio::runtime::Handle::current();
-        let joined = tokio::task::block_in_place(|| runtime.block_on(joining)).unwrap();
-        joined.sweep_sessions(WINDOW);
-        clusters.push(joined.clone());
-        Arc::new(joined)
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_was_taken_for_gone_keeps_the_sessions_of_its_clients() {
-    let sweeping = Sweeping::start().await;
-    let mut config = recovering();
-    config.recovery.as_mut().unwrap().window = WINDOW;
-    let nodes = Nodes::plain(2, &config, &sweeping).await;
-    let elsewhere = nodes[0].connect().await;
-    let (first, second) = (nodes[1].connect().await, nodes[1].connect().await);
-    append(&nodes, 0, 1, None).await.unwrap();
-    for client in [&elsewhere, &first, &second] {
-        client.event("m").await;
-    }
-    let (sweeper, owner) = (sweeping.cluster(0), sweeping.cluster(1));
-    until("the sweep at the start", || {
-        sweeper.counters().sweeps.get() == 1
-    })
-    .await;
-    // Of somebody who is gone in truth: it shows that a window has passed.
-    let bucket = sessions(&sweeping.nats).await;
-    let mut gone = stored(&bucket).await.remove(0);
-    (gone.sid, gone.owner) = (Sid::random(), NodeId::new("gone"));
-    let value = chatcluster_socketio_nats::codec::encode(&gone).unwrap();
-    let key = SessionKey::random().to_string();
-    bucket.put(&key, value).await.unwrap();
-
-    let writes_of = |cluster: &NatsCluster| cluster.counters().session_writes.get();
-    let before = [writes_of(&sweeper), writes_of(&owner)];
-    sweeping.proxy.cut().await;
-    until("its sessions are swept", || {
-        sweeper.counters().sessions_swept.get() == 3
-    })
-    .await;
-    sweeping.proxy.heal().await;
-    // One of them is written for another reason, perhaps before its node has looked.
-    within("a join", nodes[1].socket(&second.sid()).join("room")).await;
-    until("both count as connected again", || {
-        owner.counters().sessions_asserted.get() >= 1
-    })
-    .await;
-    within("the window of who is gone passes", async {
-        while bucket.get(&key).await.unwrap().is_some() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
-    let records = stored(&bucket).await;
-    assert_eq!(records.len(), 3, "{records:?}");
-    assert!(records.iter().all(|record| record.is_connected));
-    // One for each, and a join that came too early.
-    assert!(writes_of(&owner) - before[1] <= 3, "only what was swept");
-    assert_eq!(writes_of(&sweeper) - before[0], 3, "the sweep");
-    for client in [first, second] {
-        assert!(!client.is_closed());
-        let carried = client.cut().await;
-        let back = nodes[0].resume(&carried).await;
-        assert!(back.has_recovered(&carried));
-    }
-    assert!(!elsewhere.is_closed());
     nodes.stop().await;
 }
