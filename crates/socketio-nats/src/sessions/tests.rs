@@ -395,23 +395,26 @@ async fn swept(sessions: &KvSessions) -> (SessionKey, Revision) {
 async fn an_owner_that_was_taken_for_gone_still_writes_its_session() {
     let broker = Broker::with_bucket().await;
     let (sessions, owner) = (broker.sessions(), broker.sessions());
-    let (key, known) = swept(&sessions).await;
-    let changed = Record {
-        data: "changed".into(),
-        ..of_node("dead")
-    };
-    let revision = owner.update(key, known, changed.clone()).await.unwrap();
-    assert_eq!(sessions.get(key).await, Ok((changed, revision)));
-    // Its window is over then, and the owner's own begins with the end of the connection.
     let (left, known) = swept(&sessions).await;
     let released = owner.expire(left, known, away("dead"), LONG).await;
     released.unwrap();
     let (ended, known) = swept(&sessions).await;
     owner.remove(ended, known, 0).await.unwrap();
     assert_eq!(sessions.get(ended).await, Err(StoreError::Gone));
-    let (not_asserted, _) = swept(&sessions).await;
-    gone(&sessions, not_asserted).await;
-    assert!(sessions.get(key).await.is_ok() && sessions.get(left).await.is_ok());
+
+    let (changes, stays) = (SessionKey::random(), SessionKey::random());
+    let known = sessions.create(changes, of_node("dead")).await.unwrap();
+    sessions.create(stays, of_node("dead")).await.unwrap();
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 2);
+    let changed = Record {
+        data: "changed".into(),
+        ..of_node("dead")
+    };
+    let written = owner.update(changes, known, changed.clone()).await;
+    assert_eq!(sessions.get(changes).await, Ok((changed, written.unwrap())));
+    gone(&sessions, stays).await;
+    assert!(sessions.get(changes).await.is_ok(), "its window is over");
+    assert!(sessions.get(left).await.is_ok(), "its window is longer");
     assert_eq!(owner.counters.session_conflicts.get(), 0);
 }
 
