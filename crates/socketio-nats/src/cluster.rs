@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::absent;
 use crate::adapter::NatsAdapter;
+use crate::asserter;
 use crate::cells::Cells;
 use crate::connection::{self, ConnectionError};
 use crate::counters::Counters;
@@ -110,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     meta: Arc<dyn Cells>,
     health: watch::Receiver<Option<String>>,
+    /// The namespaces that have a log.
+    locals: Mutex<Vec<Weak<dyn Local>>>,
     /// Started with the first namespace.
     engine: Mutex<Option<Engine>>,
     tasks: Mutex<JoinSet<()>>,
@@ -209,6 +212,7 @@ impl NatsCluster {
                 meta: ports.meta,
                 health,
                 replays,
+                locals: Mutex::default(),
                 engine: Mutex::new(Some(engine)),
                 tasks: Mutex::new(tasks),
             }),
@@ -317,8 +321,20 @@ impl NatsCluster {
 }
 
 impl Shared {
+    /// The namespaces that have sessions, as far as they are still there.
+    pub(crate) fn locals(&self) -> Vec<Arc<dyn Local>> {
+        let locals = self.locals.lock();
+        locals.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn add_local(&self, local: Weak<dyn Local>) {
+        let mut locals = self.locals.lock();
+        locals.retain(|local| local.strong_count() > 0);
+        locals.push(local);
+    }
+
     /// Starts reading, with the first namespace.
-    fn start(&self) {
+    fn start(self: &Arc<Self>) {
         let Some(engine) = self.engine.lock().take() else {
             return;
         };
@@ -333,6 +349,7 @@ impl Shared {
         tasks.spawn(replays::run(source, models, replays_asked));
         tasks.spawn(self.pipeline.clone().run(received));
         tasks.spawn(follower.run());
+        tasks.spawn(asserter::run(Arc::downgrade(self)));
         let (peers, mut health) = (self.broker.peers.clone(), self.health.clone());
         tasks.spawn(async move {
             loop {
@@ -354,6 +371,9 @@ impl Cluster for NatsCluster {
         local: Weak<dyn Local>,
     ) -> Arc<dyn Adapter> {
         let shared = self.shared.clone();
+        if delivery == Delivery::Logged {
+            shared.add_local(local.clone());
+        }
         let adapter = NatsAdapter::open(shared.clone(), namespace, delivery, local);
         shared.start();
         Arc::new(adapter)

@@ -87,4 +87,6 @@ pub struct Counters {
     pub sweeps: Counter,
     /// Sessions of dead nodes that were given their window.
     pub sessions_swept: Counter,
+    /// Sessions of this node that others had given their window, and that were stored as connected again.
+    pub sessions_asserted: Counter,
 }

@@ -267,6 +267,10 @@ impl Follower {
         }
         if end > self.last && self.moved_at.elapsed() > STUCK {
             self.moved_at = Instant::now();
+            if log.first > self.last + 1 {
+                // It does not come any more, and nobody who is let in now shall be sent away for it when the next one comes.
+                self.skip(log.first - 1).await?;
+            }
             return Err(Trouble::Stuck);
         }
         if end == self.last {

@@ -13,6 +13,7 @@ mod absent;
 mod adapter;
 mod answers;
 mod appends;
+mod asserter;
 mod casts;
 mod cells;
 mod cluster;

@@ -10,7 +10,7 @@
 //! | `<p>.ask.<ns>` | requests to all nodes |
 //! | `<p>.node` | heartbeats and farewells |
 //! | stream `<P>_log` | `<p>.log.>`; its sequences are the positions |
-//! | bucket `<P>_sessions` | a session by the hash of its `pid` |
+//! | bucket `<P>_sessions` | a session by the hash of its `pid`; a notice to a node whose sessions were swept, `swept-<node>` |
 //! | bucket `<P>_meta` | the epoch, the secret that nodes share |
 //!
 //! `<p>` is the cluster's prefix, `<P>` the same with `_` for `.`. `<ns>`, `<room>` and `<node>` are tokens: base64url of the
@@ -158,6 +158,23 @@ impl Names {
 #[must_use]
 pub fn session_key(key: SessionKey) -> String {
     key.to_string()
+}
+
+/// What a session's key never begins with: it is hexadecimal.
+const NOTICE: &str = "swept-";
+
+/// The key of what a node is told about a sweep of its sessions.
+#[must_use]
+pub fn notice_key(node: &NodeId) -> String {
+    let mut key = NOTICE.to_owned();
+    push_token(&mut key, node.as_str());
+    key
+}
+
+/// Whether a key of the sessions' bucket is a session's.
+#[must_use]
+pub fn is_session_key(key: &str) -> bool {
+    !key.starts_with(NOTICE)
 }
 
 /// A name as one token of a subject: neither `.`, `*`, `>` nor white space, never empty, and bounded.

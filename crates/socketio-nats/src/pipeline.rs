@@ -402,8 +402,9 @@ mod tests {
     use super::*;
     use chatcluster_harness::within;
     use chatcluster_socketio::Event;
-    use chatcluster_socketio::adapter::{Answer, Cast, Request};
+    use chatcluster_socketio::adapter::{Answer, Cast, Request, Swept};
     use chatcluster_socketio::log::{Busy, CommitDone, Envelope, Record, Store, Target};
+    use chatcluster_socketio::session::StoreError;
     use futures_util::future::BoxFuture;
 
     use crate::read_model::ResetError;
@@ -459,6 +460,9 @@ mod tests {
         }
         fn receive(&self, _: Cast) {}
         fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
+            Box::pin(std::future::pending())
+        }
+        fn assert(self: Arc<Self>, _: Swept) -> BoxFuture<'static, Result<bool, StoreError>> {
             Box::pin(std::future::pending())
         }
     }

@@ -6,22 +6,27 @@
 //!   writer knows it again: when it tries once more, and also in the next call ([`unsettled`]).
 //! - **Expiry.** The broker's, per key: a session has none while it is connected, so a killed node's sessions stay until a
 //!   living node has swept them ([`KvSessions::sweep`]).
+//! - **Taken for gone.** Who sweeps may be wrong. Its write changes no owner and no number of takeovers, so an owner that finds
+//!   it knows that nobody has the session but itself, and writes over it; and it is told to look ([`notice`]).
 //!
 //! Reads are direct: any replica answers, and one that lags answers with the past. A revision from there is refused when it
 //! is written over; it never leads to a wrong write.
 
 mod bucket;
+mod notice;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod unsettled;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatcluster_socketio::SessionKey;
 use chatcluster_socketio::session::{Record, Revision, Sessions, StoreError};
+use chatcluster_socketio::{NodeId, SessionKey};
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::cells::{self, Answer, Cells, Change, Found, Write, WriteId};
@@ -31,6 +36,8 @@ use crate::names::session_key;
 
 pub use bucket::BucketError;
 pub(crate) use bucket::ensure_bucket;
+#[cfg(test)]
+pub(crate) use notice::Notice;
 
 use unsettled::Unsettled;
 
@@ -47,6 +54,8 @@ const MARK: Duration = Duration::from_secs(3);
 pub(crate) struct KvSessions {
     cells: Arc<dyn Cells>,
     unsettled: Unsettled,
+    /// Nodes whose sessions are being swept here, and the revision of the notice that told them so.
+    sweeping: Mutex<BTreeMap<NodeId, Revision>>,
     counters: Arc<Counters>,
 }
 
@@ -56,6 +65,7 @@ impl KvSessions {
         Self {
             cells,
             unsettled: Unsettled::default(),
+            sweeping: Mutex::default(),
             counters,
         }
     }
@@ -80,8 +90,14 @@ impl KvSessions {
         }
     }
 
-    /// Writes; `own` are the ids of earlier writes of the same writer that may be what is there now.
-    async fn write(&self, mut write: Write, own: &[WriteId]) -> Result<Revision, StoreError> {
+    /// Writes; who owns the session says by which takeover. `own` are the ids of earlier writes of the same writer that may be
+    /// what is there now.
+    async fn write(
+        &self,
+        mut write: Write,
+        takeovers: Option<u32>,
+        own: &[WriteId],
+    ) -> Result<Revision, StoreError> {
         self.counters.session_writes.increment();
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -104,7 +120,12 @@ impl KvSessions {
                     }
                     Verdict::Over(revision) => write.expected = revision,
                     Verdict::Unclear => self.pause(deadline, &cells::Error::Lag).await?,
-                    Verdict::Refused(reason) => return Err(self.refused(reason)),
+                    Verdict::Refused(reason) => match found {
+                        Some(found) if is_swept(&found, takeovers) => {
+                            write.expected = found.revision;
+                        }
+                        _ => return Err(self.refused(reason)),
+                    },
                 },
                 Err(error) => self.pause(deadline, &error).await?,
             }
@@ -191,6 +212,15 @@ fn judge(
     Verdict::Refused(StoreError::Fenced)
 }
 
+/// Whether somebody who took the owner of this takeover for gone has ended its connection, and nobody has it since.
+fn is_swept(found: &Found, takeovers: Option<u32>) -> bool {
+    if found.is_mark {
+        return false;
+    }
+    let record: Option<Record> = codec::decode(&found.value).ok();
+    record.is_some_and(|record| !record.is_connected && takeovers == Some(record.takeovers))
+}
+
 /// The change that stores a record.
 fn put(record: &Record, ttl: Option<Duration>) -> Result<Change, StoreError> {
     match codec::encode(record) {
@@ -210,7 +240,7 @@ impl Sessions for KvSessions {
     ) -> BoxFuture<'_, Result<Revision, StoreError>> {
         Box::pin(async move {
             let write = Write::new(session_key(key), 0, put(&record, None)?);
-            self.write(write, &[]).await
+            self.write(write, None, &[]).await
         })
     }
 
@@ -223,6 +253,18 @@ impl Sessions for KvSessions {
         })
     }
 
+    fn take(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        Box::pin(async move {
+            let write = Write::new(session_key(key), expected, put(&record, None)?);
+            self.write(write, None, &[]).await
+        })
+    }
+
     fn update(
         &self,
         key: SessionKey,
@@ -232,7 +274,8 @@ impl Sessions for KvSessions {
         Box::pin(async move {
             let write = Write::new(session_key(key), expected, put(&record, None)?);
             let begun = self.unsettled.begin(key, expected, write.id);
-            let outcome = self.write(write, begun.own()).await;
+            let takeovers = Some(record.takeovers);
+            let outcome = self.write(write, takeovers, begun.own()).await;
             if outcome != Err(StoreError::Unreachable) {
                 begun.settle();
             }
@@ -251,15 +294,21 @@ impl Sessions for KvSessions {
             let change = put(&record, Some(window))?;
             let own = self.unsettled.take(key, expected);
             let write = Write::new(session_key(key), expected, change);
-            self.write(write, &own).await.map(drop)
+            let takeovers = Some(record.takeovers);
+            self.write(write, takeovers, &own).await.map(drop)
         })
     }
 
-    fn remove(&self, key: SessionKey, expected: Revision) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn remove(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        takeovers: u32,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let own = self.unsettled.take(key, expected);
             let write = Write::new(session_key(key), expected, Change::Remove { mark: MARK });
-            self.write(write, &own).await.map(drop)
+            self.write(write, Some(takeovers), &own).await.map(drop)
         })
     }
 }

@@ -59,7 +59,8 @@ async fn until(due: Option<Instant>) {
 async fn sweep(cluster: &Shared, window: Duration) -> bool {
     let peers = &cluster.broker.peers;
     if !peers.is_first() {
-        return true;
+        // Whom this node has begun with while it was, it tells.
+        return cluster.sessions.end_sweeps(window).await.is_ok();
     }
     let is_gone = |owner: &_| *owner != cluster.node && !peers.is_there(owner);
     match cluster.sessions.sweep(&is_gone, window).await {

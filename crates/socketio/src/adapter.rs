@@ -18,7 +18,7 @@ use crate::config::Delivery;
 use crate::counters::NotRecovered;
 use crate::event::Event;
 use crate::log::{AppendDone, Entry, Envelope, Record, Room, Target};
-use crate::session::Sessions;
+use crate::session::{Revision, Sessions, StoreError};
 use crate::sid::{NodeId, Sid};
 
 /// A choice of sockets: those of the target, without those in one of the `except` rooms.
@@ -133,6 +133,17 @@ pub struct RemoteSocket {
     pub data: serde_json::Value,
 }
 
+/// A session of this node that is stored as if its connection had ended: somebody has taken the node for gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// The session's socket id.
+    pub sid: Sid,
+    /// The takeover by which its owner has it.
+    pub takeovers: u32,
+    /// With which it is stored so.
+    pub revision: Revision,
+}
+
 /// One namespace on one node, as its adapter sees it.
 pub trait Local: Send + Sync + 'static {
     /// The next log entry. Called in order of position, from one place at a time.
@@ -147,6 +158,9 @@ pub trait Local: Send + Sync + 'static {
     fn receive(&self, cast: Cast);
     /// A request of another node.
     fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Answer>;
+    /// Stores that the connection of a session stands, if it does; resolves with whether that was done. An error is worth
+    /// another try.
+    fn assert(self: Arc<Self>, swept: Swept) -> BoxFuture<'static, Result<bool, StoreError>>;
 }
 
 /// One namespace's link to the other nodes.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 
-use crate::adapter::{Adapter, Answer, Cast, Local, Request};
+use crate::adapter::{Adapter, Answer, Cast, Local, Request, Swept};
 use crate::arguments::Arguments;
 use crate::backfill::Backfill;
 use crate::config::{Config, Delivery, Recovery};
@@ -24,6 +24,7 @@ use crate::log::{Entry, Room};
 use crate::middleware::Middleware;
 use crate::outside;
 use crate::registry::Registry;
+use crate::session::StoreError;
 use crate::socket::{Socket, SocketRef};
 use crate::window::Window;
 
@@ -307,5 +308,9 @@ impl Local for Namespace {
 
     fn answer(self: Arc<Self>, request: Request) -> BoxFuture<'static, Answer> {
         Box::pin(async move { self.answer_request(request).await })
+    }
+
+    fn assert(self: Arc<Self>, swept: Swept) -> BoxFuture<'static, Result<bool, StoreError>> {
+        Box::pin(async move { Namespace::assert(&self, swept).await })
     }
 }

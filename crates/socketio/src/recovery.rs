@@ -13,7 +13,7 @@ use std::time::Duration;
 use chatcluster_engineio::CloseReason;
 use serde::Deserialize;
 
-use crate::adapter::Cast;
+use crate::adapter::{Cast, Swept};
 use crate::config::Recovery;
 use crate::counters::NotRecovered;
 use crate::member::{Member, Place};
@@ -102,7 +102,7 @@ impl Namespace {
         });
         // The old connection may be on this very node: it must be gone before the new one is registered.
         self.evict_locally(record.sid, revision);
-        let claim = Claim::new(pid, revision, &record);
+        let (claim, takeovers) = (Claim::new(pid, revision, &record), record.takeovers);
         let lacks_history = match progress {
             Progress::Beginning => true,
             Progress::At(offset) => offset.position < record.start,
@@ -119,7 +119,7 @@ impl Namespace {
             }),
             Err(reason) => {
                 // It was taken from its owner and cannot be continued: it must not linger.
-                let removed = sessions.remove(pid.key(), revision).await;
+                let removed = sessions.remove(pid.key(), revision, takeovers).await;
                 tracing::debug!(
                     reason = reason.as_str(),
                     removed = removed.is_ok(),
@@ -172,29 +172,55 @@ impl Namespace {
             return;
         };
         let mut written = claim.written.lock().await;
-        // Before the record is made: what changes after that is stored by whoever changes it.
-        let changes = claim.changes.load(Ordering::Acquire);
-        if changes == written.changes {
+        if claim.changes.load(Ordering::Acquire) == written.changes {
             return;
         }
-        let Some(record) = self.record_of(socket, claim) else {
-            return;
+        if let Err(error) = self.store(socket, claim, &mut written).await {
+            log_store_error(socket, error);
+        }
+    }
+
+    /// Stores that the connection of a session stands, if it does: somebody who took this node for gone has ended it. False
+    /// if there is nothing to store.
+    pub(crate) async fn assert(&self, swept: Swept) -> Result<bool, StoreError> {
+        let socket = self.registry().lock().by_sid(swept.sid).cloned();
+        let claim = socket.as_ref().and_then(|socket| socket.claim.as_ref());
+        let (Some(socket), Some(claim)) = (&socket, claim) else {
+            return Ok(false);
         };
-        match self
-            .adapter()
-            .sessions()
-            .update(claim.key, written.revision, record)
-            .await
-        {
-            Ok(next) => {
-                *written = Written {
-                    revision: next,
-                    changes,
-                };
-                claim.last_revision.store(next, Ordering::Release);
+        let mut written = claim.written.lock().await;
+        // Another claim's, or older than what this one has written.
+        if claim.takeovers != swept.takeovers || written.revision >= swept.revision {
+            return Ok(false);
+        }
+        written.revision = swept.revision;
+        self.store(socket, claim, &mut written).await
+    }
+
+    /// Stores a session as it is now; false if its connection has ended, or ends because the session is somebody else's.
+    async fn store(
+        &self,
+        socket: &Socket,
+        claim: &Claim,
+        written: &mut Written,
+    ) -> Result<bool, StoreError> {
+        // Before the record is made: what changes after that is stored by whoever changes it.
+        let changes = claim.changes.load(Ordering::Acquire);
+        let Some(record) = self.record_of(socket, claim) else {
+            return Ok(false);
+        };
+        let sessions = self.adapter().sessions();
+        match sessions.update(claim.key, written.revision, record).await {
+            Ok(revision) => {
+                *written = Written { revision, changes };
+                claim.last_revision.store(revision, Ordering::Release);
+                Ok(true)
             }
-            Err(StoreError::Fenced | StoreError::Gone) => self.lose(socket),
-            Err(error @ StoreError::Unreachable) => log_store_error(socket, error),
+            Err(StoreError::Fenced | StoreError::Gone) => {
+                self.lose(socket);
+                Ok(false)
+            }
+            Err(error @ StoreError::Unreachable) => Err(error),
         }
     }
 

@@ -141,7 +141,17 @@ pub trait Sessions: Send + Sync + 'static {
     /// Reads a session, unless it has expired.
     fn get(&self, key: SessionKey) -> BoxFuture<'_, Result<(Record, Revision), StoreError>>;
 
-    /// Replaces the record if its revision is still `expected`. A pending expiry ends.
+    /// Makes the session the writer's, who has read it with this revision: replaces the record if it still has that. A
+    /// pending expiry ends.
+    fn take(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Revision, StoreError>>;
+
+    /// Its owner replaces the record: if the revision is still the `expected` one, or if somebody who took the owner for gone
+    /// has ended the connection since, and nobody has taken the session over. A pending expiry ends.
     fn update(
         &self,
         key: SessionKey,
@@ -149,7 +159,8 @@ pub trait Sessions: Send + Sync + 'static {
         record: Record,
     ) -> BoxFuture<'_, Result<Revision, StoreError>>;
 
-    /// The connection ended: stores the record a last time; it expires after `window` unless somebody takes it over.
+    /// The connection ended: its owner stores the record a last time, as [`Sessions::update`] does; it expires after `window`
+    /// unless somebody takes it over.
     fn expire(
         &self,
         key: SessionKey,
@@ -158,6 +169,11 @@ pub trait Sessions: Send + Sync + 'static {
         window: Duration,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// The session ended for good.
-    fn remove(&self, key: SessionKey, expected: Revision) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// The session ended for good: its owner, by the takeover of this number, removes it as [`Sessions::update`] replaces it.
+    fn remove(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        takeovers: u32,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
 }

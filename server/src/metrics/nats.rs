@@ -150,6 +150,11 @@ const SESSIONS: [Row; 7] = [
         "Sessions of dead servers given their window",
         |n| n.sessions_swept.get(),
     ),
+    (
+        "nats_sessions_asserted",
+        "Own sessions stored again after others took this server for dead",
+        |n| n.sessions_asserted.get(),
+    ),
 ];
 
 /// The log, the other servers, the sessions.

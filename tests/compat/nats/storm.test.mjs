@@ -18,14 +18,16 @@ async function tap(cluster) {
   const client = await NatsClient.open(cluster.nats.port);
   const [requests, reads, writes] = [new Map(), new Map(), new Map()];
   const count = (map, key) => map.set(key, (map.get(key) ?? 0) + 1);
+  // A server's own notice in the same bucket is no session.
+  const countSession = (map, key) => key.startsWith("swept-") || count(map, key);
   const bucket = `$KV.${cluster.sessions.slice("KV_".length)}.`;
   const read = `DIRECT.GET.${cluster.sessions}.${bucket}`;
   await client.listen("$JS.API.>", (subject) => {
     const what = subject.slice("$JS.API.".length);
     if (subject.includes(cluster.log)) count(requests, what.split(`.${cluster.log}`)[0]);
-    else if (what.startsWith(read)) count(reads, what.slice(read.length));
+    else if (what.startsWith(read)) countSession(reads, what.slice(read.length));
   });
-  await client.listen(`${bucket}>`, (subject) => count(writes, subject.slice(bucket.length)));
+  await client.listen(`${bucket}>`, (subject) => countSession(writes, subject.slice(bucket.length)));
   return { requests, reads, writes, close: () => client.close() };
 }
 

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use chatcluster_socketio::adapter::{Adapter, Answer, Answers, Cast, Cluster, Local, Request};
+use chatcluster_socketio::adapter::{
+    Adapter, Answer, Answers, Cast, Cluster, Local, Request, Swept,
+};
 use chatcluster_socketio::log::{AppendDone, AppendError, Appended, Entry, Envelope, Record};
-use chatcluster_socketio::session::Sessions;
+use chatcluster_socketio::session::{Sessions, StoreError};
 use chatcluster_socketio::{Delivery, NodeId, NotRecovered};
 use futures_util::future::BoxFuture;
 
@@ -147,6 +149,13 @@ impl Local for GatedLocal {
         match local {
             Some(local) if !self.gate.0.is_mute.load(Ordering::Relaxed) => local.answer(request),
             _ => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn assert(self: Arc<Self>, swept: Swept) -> BoxFuture<'static, Result<bool, StoreError>> {
+        match self.local.upgrade() {
+            Some(local) => local.assert(swept),
+            None => Box::pin(std::future::ready(Ok(false))),
         }
     }
 }

@@ -8,10 +8,13 @@ use chatcluster_harness::adapters::OverNats;
 use chatcluster_harness::{Client, Nodes, until, within};
 use chatcluster_integration::recovering;
 use chatcluster_socketio::log::{AppendError, Appended, Record};
-use chatcluster_socketio::session::Record as SessionRecord;
 use chatcluster_socketio::{Event, NotRecovered};
-use futures_util::StreamExt as _;
 use serde_json::json;
+
+#[path = "support/bucket.rs"]
+mod bucket;
+
+use bucket::{sessions, stored};
 
 /// Two nodes with a client on each.
 async fn two() -> (OverNats, Nodes, [Client; 2]) {
@@ -220,23 +223,6 @@ async fn a_session_whose_end_could_not_be_stored_gets_its_window_later() {
         );
     }
     nodes.stop().await;
-}
-
-async fn sessions(nats: &OverNats) -> async_nats::jetstream::kv::Store {
-    let client = async_nats::connect(nats.0.url()).await.unwrap();
-    let jetstream = async_nats::jetstream::new(client);
-    jetstream.get_key_value("test_sessions").await.unwrap()
-}
-
-async fn stored(bucket: &async_nats::jetstream::kv::Store) -> Vec<SessionRecord> {
-    let mut keys = bucket.keys().await.unwrap();
-    let mut records = Vec::new();
-    while let Some(key) = keys.next().await {
-        if let Some(value) = bucket.get(key.unwrap()).await.unwrap() {
-            records.push(chatcluster_socketio_nats::codec::decode(&value).unwrap());
-        }
-    }
-    records
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,7 @@ use crate::epoch::Stored;
 use crate::peers::{Note, RelayPlace};
 use crate::pipeline::Logged;
 use crate::requests::{Ask, Outcome, Reply};
+use crate::sessions::Notice;
 
 /// The committed bytes.
 struct Files {
@@ -238,6 +239,11 @@ fn stored(files: &mut Files) {
         ..crate::testing::session_of("n")
     };
     files.hold("session", &session);
+    let mut notice = |name: &str, since, is_over| {
+        files.hold(&format!("notice-{name}"), &Notice { since, is_over });
+    };
+    notice("begun", None, false);
+    notice("over", Some(300), true);
     let epoch = Stored {
         epoch: 1_795_000_000,
         stream_created: -1,

@@ -6,8 +6,9 @@ use crate::testing::{connect, join, names, ports};
 use async_nats::Client;
 use chatcluster_harness::nats::Options;
 use chatcluster_harness::{DEADLINE, NatsServer, Proxy, until, within};
-use chatcluster_socketio::adapter::{Answer, RemoteSocket, Selection};
+use chatcluster_socketio::adapter::{Answer, RemoteSocket, Selection, Swept};
 use chatcluster_socketio::log::{Entry, Target};
+use chatcluster_socketio::session::StoreError;
 use chatcluster_socketio::{Event, NodeId, Sid};
 use futures_util::future::{FutureExt as _, join_all, pending, ready};
 use parking_lot::Mutex;
@@ -62,6 +63,10 @@ impl Local for Fake {
                 ready(Answer::Sockets(vec![socket])).boxed()
             }
         }
+    }
+
+    fn assert(self: Arc<Self>, _: Swept) -> BoxFuture<'static, Result<bool, StoreError>> {
+        ready(Ok(false)).boxed()
     }
 }
 

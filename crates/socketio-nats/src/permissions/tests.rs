@@ -5,9 +5,10 @@ use std::time::Duration;
 use chatcluster_harness::nats::{Options as Server, User};
 use chatcluster_harness::{NatsServer, until, within};
 use chatcluster_socketio::adapter::{
-    Adapter, Answer, Cast, Cluster as _, Local, Request, Selection,
+    Adapter, Answer, Cast, Cluster as _, Local, Request, Selection, Swept,
 };
 use chatcluster_socketio::log::{Appended, Entry, Envelope, Target};
+use chatcluster_socketio::session::StoreError;
 use chatcluster_socketio::{Delivery, Event, NodeId, SessionKey};
 use futures_util::future::{BoxFuture, join_all, ready};
 use tokio::sync::oneshot;
@@ -26,6 +27,9 @@ impl Local for Quiet {
     fn receive(&self, _: Cast) {}
     fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
         Box::pin(ready(Answer::Done(1)))
+    }
+    fn assert(self: Arc<Self>, _: Swept) -> BoxFuture<'static, Result<bool, StoreError>> {
+        Box::pin(ready(Ok(false)))
     }
 }
 

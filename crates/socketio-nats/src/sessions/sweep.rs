@@ -1,4 +1,5 @@
-//! The sessions of nodes that are gone: nobody is left to say when they end.
+//! The sessions of nodes that are gone: nobody is left to say when they end. A node that was only taken for gone is told
+//! ([`super::notice`]).
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::timeout;
 
 use super::{KvSessions, codec, put};
 use crate::cells::{self, Page, Stored, Write};
+use crate::names::is_session_key;
 
 /// Writes in flight: the living sessions share the broker.
 const WRITES: usize = 32;
@@ -28,6 +30,15 @@ pub(crate) enum SweepError {
         /// What went wrong.
         #[source]
         source: cells::Error,
+    },
+    /// A node could not be told that its sessions are swept, or were.
+    #[error("tell a node, as {swept} sessions were given their window")]
+    Tell {
+        /// Sessions given their window so far.
+        swept: usize,
+        /// What went wrong.
+        #[source]
+        source: StoreError,
     },
     /// A session could not be written.
     #[error("give a session its window, as {swept} before it were")]
@@ -52,7 +63,7 @@ impl KvSessions {
     /// Gives the sessions that nodes which are gone left connected the recovery window from now on; says how many.
     ///
     /// Each is written over what was read: one that a client has taken back meanwhile is left alone. Several nodes may
-    /// sweep after the same one.
+    /// sweep after the same one. It stops for a node that is there again.
     pub(crate) async fn sweep(
         &self,
         is_gone: &(dyn Fn(&NodeId) -> bool + Sync),
@@ -60,6 +71,21 @@ impl KvSessions {
     ) -> Result<usize, SweepError> {
         self.counters.sweeps.increment();
         let mut progress = Progress::default();
+        let swept = self.sweep_all(is_gone, window, &mut progress).await;
+        // Those of a sweep that has failed are told as well: they may be back before it is tried again.
+        let told = self.end_sweeps(window).await;
+        swept?;
+        let swept = progress.swept;
+        told.map_err(|source| SweepError::Tell { swept, source })?;
+        Ok(swept)
+    }
+
+    async fn sweep_all(
+        &self,
+        is_gone: &(dyn Fn(&NodeId) -> bool + Sync),
+        window: Duration,
+        progress: &mut Progress,
+    ) -> Result<(), SweepError> {
         let mut from = 1;
         // What the bucket held when the sweep began; entries that came later are of nodes that live.
         let mut held = None;
@@ -73,16 +99,15 @@ impl KvSessions {
             progress.read += page.entries.len();
             let is_last = page.pending == 0 || progress.read >= held;
             from = page.last + 1;
-            self.sweep_page(page, is_gone, window, &mut progress)
-                .await?;
+            self.sweep_page(page, is_gone, window, progress).await?;
             progress.report(is_last);
             if is_last {
-                return Ok(progress.swept);
+                return Ok(());
             }
         }
     }
 
-    async fn page(&self, from: u64) -> Result<Page, cells::Error> {
+    pub(super) async fn page(&self, from: u64) -> Result<Page, cells::Error> {
         let page = timeout(PAGE_DEADLINE, self.cells.page(from)).await;
         page.unwrap_or(Err(cells::Error::NoAnswer))
     }
@@ -94,9 +119,19 @@ impl KvSessions {
         window: Duration,
         progress: &mut Progress,
     ) -> Result<(), SweepError> {
-        let left = page.entries.into_iter();
-        let writes = left.filter_map(|stored| self.farewell(stored, is_gone, window));
-        let mut outcomes = stream::iter(writes.map(|write| self.write(write, &[])))
+        let entries = page.entries.into_iter();
+        let left: Vec<_> = entries
+            .filter_map(|stored| self.left(stored, is_gone))
+            .collect();
+        for (_, record) in &left {
+            let told = self.begin_sweep(&record.owner, window).await;
+            let swept = progress.swept;
+            told.map_err(|source| SweepError::Tell { swept, source })?;
+        }
+        // Looked at anew before each write: its owner may be there again.
+        let left = left.into_iter().filter(|(_, left)| is_gone(&left.owner));
+        let writes = left.filter_map(|(stored, record)| farewell(stored, record, window));
+        let mut outcomes = stream::iter(writes.map(|write| self.write(write, None, &[])))
             .buffer_unordered(WRITES)
             .map(|outcome| match outcome {
                 Ok(_) => Ok(1),
@@ -119,30 +154,31 @@ impl KvSessions {
         }
     }
 
-    /// The write that ends a connection to a node that is gone; none if the session has no such one.
-    fn farewell(
+    /// The session, if it was left connected to a node that is gone.
+    fn left(
         &self,
         stored: Stored,
         is_gone: &(dyn Fn(&NodeId) -> bool + Sync),
-        window: Duration,
-    ) -> Option<Write> {
-        let found = stored.found;
-        if found.is_mark {
+    ) -> Option<(Stored, Record)> {
+        if stored.found.is_mark || !is_session_key(&stored.key) {
             return None;
         }
-        let record = codec::decode::<Record>(&found.value)
+        let record = codec::decode::<Record>(&stored.found.value)
             .inspect_err(|error| self.unreadable(error))
             .ok()?;
-        if !record.is_connected || !is_gone(&record.owner) {
-            return None;
-        }
-        let ended = Record {
-            is_connected: false,
-            ..record
-        };
-        let change = put(&ended, Some(window)).ok()?;
-        Some(Write::new(stored.key, found.revision, change))
+        let is_left = record.is_connected && is_gone(&record.owner);
+        is_left.then_some((stored, record))
     }
+}
+
+/// The write that ends its connection. What it keeps tells its owner that nobody has taken it.
+fn farewell(stored: Stored, record: Record, window: Duration) -> Option<Write> {
+    let ended = Record {
+        is_connected: false,
+        ..record
+    };
+    let change = put(&ended, Some(window)).ok()?;
+    Some(Write::new(stored.key, stored.found.revision, change))
 }
 
 impl Progress {

@@ -135,11 +135,11 @@ async fn a_stale_owner_is_fenced() {
     let key = SessionKey::random();
     let first = stale.create(key, record()).await.unwrap();
     let (_, read) = live.get(key).await.unwrap();
-    let second = live.update(key, read, of_node("b")).await.unwrap();
+    let second = live.take(key, read, of_node("b")).await.unwrap();
     let fenced = Err(StoreError::Fenced);
     assert_eq!(stale.update(key, first, record()).await, fenced);
     assert_eq!(
-        stale.remove(key, first).await,
+        stale.remove(key, first, 0).await,
         Err(StoreError::Fenced),
         "the live owner's session"
     );
@@ -149,8 +149,8 @@ async fn a_stale_owner_is_fenced() {
     assert_eq!(stale.counters.session_conflicts.get(), 4);
     assert_eq!(live.get(key).await.unwrap().0.owner, NodeId::new("b"));
 
-    live.remove(key, second).await.unwrap();
-    assert_eq!(live.remove(key, second).await, Err(StoreError::Gone));
+    live.remove(key, second, 0).await.unwrap();
+    assert_eq!(live.remove(key, second, 0).await, Err(StoreError::Gone));
     assert_eq!(
         live.update(key, second, record()).await,
         Err(StoreError::Gone)
@@ -170,7 +170,7 @@ async fn a_session_is_gone_after_the_window_unless_it_was_taken_over() {
         released.unwrap();
         if key == taken {
             let (_, revision) = other.get(key).await.unwrap();
-            other.update(key, revision, of_node("b")).await.unwrap();
+            other.take(key, revision, of_node("b")).await.unwrap();
         }
     }
     gone(&sessions, left).await;
@@ -202,7 +202,7 @@ async fn nothing_stays_of_sessions_that_ended() {
         SessionKey::random(),
     );
     let revision = sessions.create(removed, record()).await.unwrap();
-    sessions.remove(removed, revision).await.unwrap();
+    sessions.remove(removed, revision, 0).await.unwrap();
     let revision = sessions.create(expired, record()).await.unwrap();
     let released = sessions.expire(expired, revision, away("a"), SHORT).await;
     released.unwrap();
@@ -269,7 +269,7 @@ async fn a_server_that_stops_is_unreachable_in_time_and_then_no_session_is_lost(
     let owner = of_node("still a");
     let updated = sessions.update(keys[0], created[0], owner.clone()).await;
     assert_eq!(sessions.get(keys[0]).await, Ok((owner, updated.unwrap())));
-    let removed = sessions.remove(keys[1], created[1]).await;
+    let removed = sessions.remove(keys[1], created[1], 0).await;
     assert_eq!(removed, Ok(()));
     assert_eq!(sessions.get(keys[1]).await, Err(StoreError::Gone));
     let expired = sessions.expire(keys[2], created[2], away("a"), SHORT).await;
@@ -279,7 +279,7 @@ async fn a_server_that_stops_is_unreachable_in_time_and_then_no_session_is_lost(
     let (_, revision) = sessions.get(keys[3]).await.unwrap();
     let stale = sessions.update(keys[3], created[3], record()).await;
     assert_eq!(stale, Err(StoreError::Fenced));
-    let taken = sessions.update(keys[3], revision, of_node("b")).await;
+    let taken = sessions.take(keys[3], revision, of_node("b")).await;
     assert!(taken.unwrap() > revision);
 }
 
@@ -350,7 +350,7 @@ async fn a_sweep_gives_a_dead_nodes_sessions_their_window_and_no_others() {
     bucket.put("unreadable", Bytes::new()).await.unwrap();
     let (record, revision) = sessions.get(taken).await.unwrap();
     let owner = NodeId::new("alive");
-    let taken_over = sessions.update(taken, revision, Record { owner, ..record });
+    let taken_over = sessions.take(taken, revision, Record { owner, ..record });
     taken_over.await.unwrap();
 
     assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 13);
@@ -377,10 +377,124 @@ async fn a_swept_session_can_be_taken_back_within_its_window() {
     assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 2);
     let (record, revision) = sessions.get(key).await.unwrap();
     assert!(!record.is_connected);
-    let taken = sessions.update(key, revision, of_node("b")).await;
+    let taken = sessions.take(key, revision, of_node("b")).await;
     taken.unwrap();
     gone(&sessions, left).await;
     assert!(sessions.get(key).await.is_ok());
+}
+
+/// A session whose owner was taken for gone, with the revision that the owner knows.
+async fn swept(sessions: &KvSessions) -> (SessionKey, Revision) {
+    let key = SessionKey::random();
+    let revision = sessions.create(key, of_node("dead")).await.unwrap();
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 1);
+    (key, revision)
+}
+
+#[tokio::test]
+async fn an_owner_that_was_taken_for_gone_still_writes_its_session() {
+    let broker = Broker::with_bucket().await;
+    let (sessions, owner) = (broker.sessions(), broker.sessions());
+    let (left, known) = swept(&sessions).await;
+    let released = owner.expire(left, known, away("dead"), LONG).await;
+    released.unwrap();
+    let (ended, known) = swept(&sessions).await;
+    owner.remove(ended, known, 0).await.unwrap();
+    assert_eq!(sessions.get(ended).await, Err(StoreError::Gone));
+
+    let (changes, stays) = (SessionKey::random(), SessionKey::random());
+    let known = sessions.create(changes, of_node("dead")).await.unwrap();
+    sessions.create(stays, of_node("dead")).await.unwrap();
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 2);
+    let changed = Record {
+        data: "changed".into(),
+        ..of_node("dead")
+    };
+    let written = owner.update(changes, known, changed.clone()).await;
+    assert_eq!(sessions.get(changes).await, Ok((changed, written.unwrap())));
+    gone(&sessions, stays).await;
+    assert!(sessions.get(changes).await.is_ok(), "its window is over");
+    assert!(sessions.get(left).await.is_ok(), "its window is longer");
+    assert_eq!(owner.counters.session_conflicts.get(), 0);
+}
+
+#[tokio::test]
+async fn an_owner_that_was_taken_for_gone_is_fenced_once_its_session_was_taken_over() {
+    let broker = Broker::with_bucket().await;
+    let (sessions, owner) = (broker.sessions(), broker.sessions());
+    let (key, known) = swept(&sessions).await;
+    let (record, revision) = sessions.get(key).await.unwrap();
+    let taken = Record {
+        takeovers: record.takeovers + 1,
+        ..of_node("b")
+    };
+    let late = owner.take(key, known, taken.clone()).await;
+    assert_eq!(late, Err(StoreError::Fenced), "who takes it has read it");
+    let revision = sessions.take(key, revision, taken.clone()).await.unwrap();
+    // Also when the client has left there.
+    for (is_left, revision) in [(false, revision), (true, revision)] {
+        if is_left {
+            let left = Record {
+                is_connected: false,
+                ..taken.clone()
+            };
+            sessions.expire(key, revision, left, LONG).await.unwrap();
+        }
+        let fenced = Err(StoreError::Fenced);
+        assert_eq!(owner.update(key, known, of_node("dead")).await, fenced);
+        let expired = owner.expire(key, known, away("dead"), LONG).await;
+        assert_eq!(expired, Err(StoreError::Fenced));
+        let removed = owner.remove(key, known, 0).await;
+        assert_eq!(removed, Err(StoreError::Fenced));
+    }
+}
+
+#[tokio::test]
+async fn who_was_taken_for_gone_is_told_before_the_first_write_and_after_the_last() {
+    let broker = Broker::with_bucket().await;
+    let (sessions, owner) = (broker.sessions(), broker.sessions());
+    let dead = NodeId::new("dead");
+    for node in ["alive", "dead", "dead"] {
+        let key = SessionKey::random();
+        sessions.create(key, of_node(node)).await.unwrap();
+    }
+    assert_eq!(owner.notice(&dead).await, Ok(None));
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 2);
+    let told = owner.notice(&dead).await.unwrap().unwrap();
+    // Three sessions, the notice, what was swept, the notice again.
+    assert_eq!((told.since(), told.revision), (4, 7));
+    assert!(told.notice.is_over);
+    assert_eq!(owner.notice(&NodeId::new("alive")).await, Ok(None));
+    let found = parking_lot::Mutex::new(Vec::new());
+    let note = |page| {
+        found.lock().extend(page);
+        std::future::ready(Ok(()))
+    };
+    owner.swept(&dead, (4, 7), note).await.unwrap();
+    let revisions: Vec<_> = found.lock().iter().map(|swept| swept.revision).collect();
+    assert_eq!(revisions, [5, 6]);
+    // A sweep that finds nothing tells nobody; one that finds more tells of all.
+    assert_eq!(sessions.sweep(&is_dead_node, SHORT).await.unwrap(), 0);
+    assert_eq!(owner.notice(&dead).await, Ok(Some(told)));
+    swept(&sessions).await;
+    let told = owner.notice(&dead).await.unwrap().unwrap();
+    assert_eq!((told.since(), told.notice.is_over), (4, true));
+}
+
+#[tokio::test]
+async fn a_sweep_stops_for_a_node_that_is_there_again() {
+    let broker = Broker::with_bucket().await;
+    let sessions = broker.sessions();
+    for _ in 0..60 {
+        let key = SessionKey::random();
+        sessions.create(key, of_node("dead")).await.unwrap();
+    }
+    // Gone for as long as all of a page is looked at, and a little longer.
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let is_gone = |_: &NodeId| looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 65;
+    assert_eq!(sessions.sweep(&is_gone, LONG).await.unwrap(), 5);
+    let told = sessions.notice(&NodeId::new("dead")).await.unwrap();
+    assert!(told.unwrap().notice.is_over);
 }
 
 #[tokio::test]

@@ -260,6 +260,7 @@ impl Course {
             node.kill(&self.crowd.world);
         } else {
             let world = self.crowd.world.clone();
+            world.with(|state| state.links.leaves(node.link));
             tokio::spawn(async move { node.stop(&world).await });
         }
         let after = self.random.below(8000) as u64;

@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) is_up: bool,
     /// Its node was killed.
     pub(super) is_dead: bool,
+    /// Its node stops, and another takes its place.
+    is_leaving: bool,
     /// Which connection it is.
     pub(super) generation: u64,
     pub(super) connections: watch::Sender<u64>,
@@ -42,6 +44,7 @@ impl Links {
             name: name.to_owned(),
             is_up: false,
             is_dead: false,
+            is_leaving: false,
             generation: 0,
             connections,
             read_to: 0,
@@ -71,11 +74,17 @@ impl Links {
         }
     }
 
-    /// Whether so many nodes live, none of them on its way in, and have all read beyond this position, or none has.
+    pub(super) fn leaves(&mut self, link: usize) {
+        self.all[link].is_leaving = true;
+    }
+
+    /// Whether so many nodes live, none of them on its way in or out, and have all read beyond this position, or none has.
     pub(super) fn agree_on(&self, position: u64, nodes: usize) -> bool {
         let living: Vec<_> = self.all.iter().filter(|link| !link.is_dead).collect();
         let have_read = living.iter().filter(|link| link.read_to > position).count();
-        let are_in = living.iter().all(|link| link.read_to > 0);
+        let are_in = living
+            .iter()
+            .all(|link| link.read_to > 0 && !link.is_leaving);
         living.len() == nodes && are_in && (have_read == 0 || have_read == nodes)
     }
 

@@ -244,19 +244,14 @@ impl Person {
     fn blame(&self, old: &Carried, now: u64) -> Option<String> {
         let away = now.saturating_sub(old.seen_at);
         let is_late = away + 1000 >= WINDOW.as_millis() as u64;
-        let has_lost = self
-            .crowd
-            .world
-            .with(|state| state.has_lost_since(old.begun_at));
+        // It may have begun on a node that had not yet heard of what was lost, because it could not reach the broker.
+        let since = old.begun_at.saturating_sub(AFTERMATH);
+        let has_lost = self.crowd.world.with(|state| state.has_lost_since(since));
         let is_unclear = self
             .unclear_at
             .is_some_and(|at| at + AFTERMATH > old.seen_at);
         let is_wrong = self.crowd.was_wrong(AFTERMATH);
-        let is_swept = self
-            .crowd
-            .world
-            .with(|state| state.weather.swept.contains(&old.session.sid));
-        if is_late || has_lost || is_unclear || is_wrong || is_swept {
+        if is_late || has_lost || is_unclear || is_wrong {
             return None;
         }
         Some(format!("{away} ms after it was cut, and nothing was wrong"))

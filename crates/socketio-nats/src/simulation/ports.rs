@@ -266,9 +266,8 @@ impl State {
         };
         let owner = self.links.of(record.owner.as_str());
         if !record.is_connected && owner.is_some_and(|owner| owner != by) {
-            let sid = record.sid.to_string();
+            let sid = record.sid;
             self.note(format_args!("{by} sweeps {sid}, whose node lives"));
-            self.weather.swept.insert(sid);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What goes wrong between the nodes and the broker, and in it.
 
-use std::collections::BTreeSet;
-
 use super::course::NODES;
 use super::world::State;
 
@@ -24,8 +22,6 @@ pub(super) struct Weather {
     pub(super) wrong_until: u64,
     /// When something was lost that had been stored.
     pub(super) accidents: Vec<u64>,
-    /// Sessions that were taken for those of a node that is gone.
-    pub(super) swept: BTreeSet<String>,
 }
 
 impl State {

@@ -33,7 +33,10 @@ impl Release {
                     .expire(self.key, self.revision, record, window)
                     .await
             }
-            None => sessions.remove(self.key, self.revision).await,
+            None => {
+                let takeovers = self.record.takeovers;
+                sessions.remove(self.key, self.revision, takeovers).await
+            }
         }
     }
 

@@ -81,7 +81,7 @@ impl Namespace {
             record.takeovers = record.takeovers.wrapping_add(1);
             let was_connected = std::mem::replace(&mut record.is_connected, true);
             let was_untouched = std::mem::replace(&mut record.is_untouched, false);
-            match sessions.update(pid.key(), revision, record.clone()).await {
+            match sessions.take(pid.key(), revision, record.clone()).await {
                 Ok(revision) => {
                     record.is_untouched = was_untouched;
                     return Ok(Taken {

@@ -164,6 +164,9 @@ impl Sessions for SlowSessions {
             Ok((record, revision))
         })
     }
+    fn take(&self, key: SessionKey, expected: Revision, record: Record) -> Answered<'_, Revision> {
+        self.update(key, expected, record)
+    }
     fn update(
         &self,
         key: SessionKey,
@@ -188,10 +191,11 @@ impl Sessions for SlowSessions {
         self.holds.expired.lock().expect("no panic").push(key);
         self.inner.sessions().expire(key, expected, record, window)
     }
-    fn remove(&self, key: SessionKey, expected: Revision) -> Answered<'_, ()> {
+    fn remove(&self, key: SessionKey, expected: Revision, takeovers: u32) -> Answered<'_, ()> {
         Box::pin(async move {
             self.holds.answer().await;
-            self.inner.sessions().remove(key, expected).await
+            let sessions = self.inner.sessions();
+            sessions.remove(key, expected, takeovers).await
         })
     }
 }

@@ -158,12 +158,22 @@ impl Sessions for MemorySessions {
         self.at_once(|state| state.get(key))
     }
 
+    fn take(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        self.at_once(|state| state.update(key, expected, record))
+    }
+
     fn update(
         &self,
         key: SessionKey,
         expected: Revision,
         record: Record,
     ) -> BoxFuture<'_, Result<Revision, StoreError>> {
+        // In one process nobody is taken for gone.
         self.at_once(|state| state.update(key, expected, record))
     }
 
@@ -177,7 +187,12 @@ impl Sessions for MemorySessions {
         self.at_once(|state| state.expire(key, expected, record, Instant::now() + window))
     }
 
-    fn remove(&self, key: SessionKey, expected: Revision) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn remove(
+        &self,
+        key: SessionKey,
+        expected: Revision,
+        _takeovers: u32,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.at_once(|state| state.remove(key, expected))
     }
 }
