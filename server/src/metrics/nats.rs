@@ -118,7 +118,7 @@ const NODES: [Row; 13] = [
     }),
 ];
 
-const SESSIONS: [Row; 7] = [
+const SESSIONS: [Row; 8] = [
     ("nats_session_reads", "Sessions asked for", |n| {
         n.session_reads.get()
     }),
