@@ -1,6 +1,6 @@
 //! What JetStream answers to a publish, as much of it as is needed.
 //!
-//! The client library reads it as one of several forms, which costs as much as all the rest of a publish in this process.
+//! The client library keeps the whole of it to try one form after another.
 
 use serde::Deserialize;
 

@@ -26,10 +26,17 @@ use crate::stream::{self, StreamError};
 use super::CALL;
 use super::ack::Ack;
 use super::jetstream;
-use super::pull::Pull;
+use super::pull::{Batches, Pull};
 
 /// How long a consumer stays that nobody reads from.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// How the log is read.
+const BATCHES: Batches = Batches {
+    size: 1000,
+    expires: Duration::from_secs(30),
+    heartbeat: Duration::from_secs(2),
+};
 
 pub(super) struct Stream {
     client: Client,
@@ -98,7 +105,7 @@ impl Log for Stream {
             let consumer = self.consumer(from).await?;
             let consumer = &consumer.cached_info().name;
             let stream = self.names.stream();
-            let messages = Pull::open(&self.client, (&stream, consumer), read);
+            let messages = Pull::open(&self.client, (&stream, consumer), BATCHES, read);
             let opened = timeout(CALL, messages).await;
             let opened = opened.map_err(|_| Trouble::NoAnswer)?;
             let messages = opened.map_err(|source| Trouble::Read(source.into()))?;

@@ -1,6 +1,6 @@
 //! The messages of a pull consumer that acknowledges nothing, one batch asked for before the last one has come (ADR-13 of NATS).
 //!
-//! The client library's own stream hands out the whole context with each message and sets a timer for the next one: a third
+//! The client library's own stream hands out the whole context with each message and sets a timer for the next one: a fifth
 //! of what it cost a node to read past a message that concerns none of its clients. Here a message costs one look into the
 //! subscription's queue.
 
@@ -15,23 +15,39 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::ports::LogOutcome;
 
-/// Messages asked for at a time.
-const BATCH: usize = 1000;
-/// How long the server holds what was asked for.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server says that it is still there, while it has nothing else to say.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// So many of its words may be missing.
+/// So many heartbeats may be missing.
 const SILENT: u32 = 2;
 /// Of what was asked for, what is not sent any more.
 const LEFT: &str = "Nats-Pending-Messages";
+
+/// How messages are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Batches {
+    /// Messages asked for at a time.
+    pub(super) size: usize,
+    /// How long the server holds what was asked for.
+    pub(super) expires: Duration,
+    /// How often the server says that it is still there, while it has nothing else to say; at most half of `expires`.
+    pub(super) heartbeat: Duration,
+}
+
+impl Batches {
+    fn request(&self) -> String {
+        format!(
+            r#"{{"batch":{},"expires":{},"idle_heartbeat":{}}}"#,
+            self.size,
+            self.expires.as_nanos(),
+            self.heartbeat.as_nanos()
+        )
+    }
+}
 
 /// Nothing more comes of a consumer.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("ask for messages")]
     Ask(#[source] PublishError),
-    #[error("the consumer has not said anything for {} s", (HEARTBEAT * SILENT).as_secs())]
+    #[error("the consumer has missed {SILENT} heartbeats")]
     Silent,
     #[error("NATS gives no messages: {0}")]
     Refused(String),
@@ -40,6 +56,7 @@ enum Error {
 /// The messages of one consumer, until it is gone.
 pub(super) struct Pull {
     client: Client,
+    batches: Batches,
     /// Where messages are asked for.
     next: Subject,
     inbox: Subject,
@@ -58,15 +75,17 @@ impl Pull {
     pub(super) async fn open(
         client: &Client,
         (stream, consumer): (&str, &str),
+        batches: Batches,
         read: fn(Message) -> LogOutcome,
     ) -> Result<Self, SubscribeError> {
         let inbox = Subject::from(client.new_inbox());
         let answers = client.subscribe(inbox.clone()).await?;
-        let mut beat = interval(HEARTBEAT);
+        let mut beat = interval(batches.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.reset();
         Ok(Self {
             client: client.clone(),
+            batches,
             next: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}").into(),
             inbox,
             answers,
@@ -80,15 +99,11 @@ impl Pull {
 
     /// Asks for the next batch when half of the last one has come.
     fn ask(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
-        if self.asking.is_none() && self.pending <= BATCH / 2 {
+        if self.asking.is_none() && self.pending <= self.batches.size / 2 {
             let client = self.client.clone();
             let (next, inbox) = (self.next.clone(), self.inbox.clone());
-            let request = format!(
-                r#"{{"batch":{BATCH},"expires":{},"idle_heartbeat":{}}}"#,
-                EXPIRES.as_nanos(),
-                HEARTBEAT.as_nanos()
-            );
-            self.pending += BATCH;
+            let request = self.batches.request();
+            self.pending += self.batches.size;
             self.asking = Some(Box::pin(async move {
                 let request = request.into();
                 client.publish_with_reply(next, inbox, request).await
@@ -112,7 +127,9 @@ impl Pull {
             StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED if !is_final(said) => {
                 let headers = message.headers.as_ref();
                 let left = headers.and_then(|headers| headers.get(LEFT)?.as_str().parse().ok());
-                self.pending = self.pending.saturating_sub(left.unwrap_or(BATCH));
+                self.pending = self
+                    .pending
+                    .saturating_sub(left.unwrap_or(self.batches.size));
                 Ok(())
             }
             status => Err(Error::Refused(format!("{status} {said}"))),
@@ -163,3 +180,6 @@ impl Stream for Pull {
         this.listen(context).map(|error| Some(Err(error.into())))
     }
 }
+
+#[cfg(test)]
+mod tests;
