@@ -215,8 +215,11 @@ async fn full_inbox(threads: usize) {
         client.emit("work", &json!(n)).await;
     }
     let counters = node.io.counters();
-    until("a pause", || counters.inbox_pauses.get() > 0).await;
-    // One is at work, the others wait: what follows them is not read.
+    // One is at work, the others wait: what follows them is not read. Which of the two is counted first is open.
+    until("a pause, and one at work", || {
+        counters.inbox_pauses.get() > 0 && counters.events_in.get() > 0
+    })
+    .await;
     assert_eq!(counters.events_in.get(), 1);
     opens.add_permits(1);
     for n in 50..EVENTS {
