@@ -1,0 +1,49 @@
+{{/*
+What the operator does to objects of the namespaces that it serves, and nothing else: operator/src/fixtures/rights.rs refuses in tests
+what is not given here, and a test there fails on what is given and not used.
+*/}}
+{{- define "operator.rules" -}}
+- apiGroups: [chatcluster.dev]
+  resources: [chatclusters]
+  verbs: [get, list, watch]
+- apiGroups: [chatcluster.dev]
+  resources: [chatclusters/status]
+  verbs: [patch]
+# Children name their owner with blockOwnerDeletion, for which some API servers (OpenShift's) ask for this.
+- apiGroups: [chatcluster.dev]
+  resources: [chatclusters/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
+  verbs: [get, list, watch, create, patch]
+# Those of earlier configurations are deleted.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [list, watch, create, patch, delete]
+# Only those that a ChatCluster names, and its own: they are never listed.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies, ingresses]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.envoyproxy.io]
+  resources: [backendtrafficpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+# The label by which a pod takes new clients, and the end of those on lost nodes.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
