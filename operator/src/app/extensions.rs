@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 
 use super::cluster_of;
 use crate::controller;
+use crate::controller::build::ingress;
 use crate::metrics::Metrics;
 use crate::names;
 
@@ -53,9 +54,9 @@ fn tell(error: &watcher::Error, metrics: &Metrics) {
 }
 
 fn is_absent(error: &watcher::Error) -> bool {
-    matches!(
-        error,
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-            if status.is_not_found() || status.is_forbidden()
-    )
+    let watcher::Error::InitialListFailed(error) = error else {
+        return false;
+    };
+    let is_forbidden = matches!(error, kube::Error::Api(status) if status.is_forbidden());
+    is_forbidden || ingress::is_absent(error)
 }

@@ -148,6 +148,7 @@ impl Reader<'_> {
             match api.get_opt(name).await {
                 Ok(found) => all.extend(found),
                 Err(kube::Error::Api(status)) if status.is_forbidden() => {}
+                Err(error) if ingress::is_absent(&error) => {}
                 Err(source) => {
                     return Err(Error {
                         kind: kind.kind,

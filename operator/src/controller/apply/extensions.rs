@@ -60,7 +60,7 @@ fn is_unknown_kind(error: &Error) -> bool {
     let Error::Conflict { source, .. } = error else {
         return false;
     };
-    matches!(source.as_ref(), kube::Error::Api(status) if status.is_not_found())
+    ingress::is_absent(source)
 }
 
 /// How the API server calls its kind.

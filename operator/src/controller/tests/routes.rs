@@ -91,9 +91,7 @@ async fn what_changed_by_hand_in_a_route_is_put_back() {
 #[tokio::test]
 async fn without_the_definitions_of_the_gateway_api_the_rest_goes_on() {
     let world = World::new(&at_a_gateway());
-    for path in ["/httproutes", "/backendtrafficpolicies"] {
-        world.api.fail("POST", path, 404);
-    }
+    world.api.lacks(&["httproutes", "backendtrafficpolicies"]);
     world.look().await.unwrap();
     assert_eq!(
         world.condition("IngressReady"),
