@@ -22,6 +22,8 @@ BENCH_MODULES := bench/$(STAMP)
 CLIENT_MODULES := examples/node-client/$(STAMP)
 VENV := tests/compat/.venv
 VENV_STAMP := $(VENV)/requirements.txt
+CHARTS_VENV := tests/charts/.venv
+CHARTS_STAMP := $(CHARTS_VENV)/requirements.txt
 # What the compatibility tests need beside the built programs.
 COMPAT_PACKAGES := $(COMPAT_MODULES) $(CLIENT_MODULES) $(VENV_STAMP)
 PAGE := server/web/dist/index.html
@@ -38,6 +40,9 @@ export CHATCLUSTER_PROTOCOL_V5 ?= $(abspath $(EXAMPLES)/protocol_v5)
 # Built from tests/tools unless another one is named.
 NATS_SERVER := $(if $(CHATCLUSTER_NATS_SERVER),,.tools/bin/nats-server)
 export CHATCLUSTER_NATS_SERVER ?= $(abspath $(NATS_SERVER))
+# Built from tests/cluster/tools unless another one is named.
+HELM := $(if $(CHATCLUSTER_HELM),,.tools/bin/helm)
+export CHATCLUSTER_HELM ?= $(abspath $(HELM))
 
 .PHONY: help
 help: ## Lists the targets
@@ -72,6 +77,13 @@ $(VENV_STAMP): $(PYTHON_PACKAGES)
 	@$(STEP) "Python packages" $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(PYTHON_PACKAGES:%=-r %)
 	@cat $(PYTHON_PACKAGES) > $@
 
+$(CHARTS_STAMP): tests/charts/requirements.txt
+	@scripts/need.sh python
+	@rm -rf $(CHARTS_VENV)
+	@python3 -m venv $(CHARTS_VENV)
+	@$(STEP) "Python packages" $(CHARTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@cp $< $@
+
 ##### Check
 
 .PHONY: check
@@ -97,20 +109,29 @@ check-rust: web
 		cargo doc --quiet $(LOCKED) --workspace --no-deps --document-private-items
 	@$(STEP) "what is generated" $(MAKE) check-generated
 
-# What is generated from crates/chat-api, and compared with what is committed.
+# What is generated from crates/chat-api, and compared with what is committed. The plain manifests are made of the chart, by helm:
+# test-charts compares them.
 CRD := crds/chatclusters.yaml
+CHART_CRD := charts/chatcluster-operator/files/chatclusters.yaml
+CHART_SCHEMA := charts/chatcluster/values.schema.json
+MANIFESTS := deploy/operator.yaml
 PRINT_CRD = cargo run --quiet $(LOCKED) -p chatcluster-operator -- crd
+PRINT_SCHEMA = cargo run --quiet $(LOCKED) -p chatcluster-operator --example chart_schema
+NOT_GENERATED = { echo "$(1) is not what the contract says: run make generate" >&2; exit 1; }
 
 .PHONY: generate
-generate: ## Writes what is made from the contract: crds/
+generate: $(HELM) ## Writes what is made from the contract: crds/, parts of charts/, and deploy/ from these
 	@scripts/need.sh rust
-	@mkdir -p $(dir $(CRD))
-	@$(PRINT_CRD) > $(TARGET_DIR)/crd.yaml
-	@mv $(TARGET_DIR)/crd.yaml $(CRD)
+	@mkdir -p $(dir $(CRD) $(CHART_CRD) $(CHART_SCHEMA) $(MANIFESTS))
+	@$(PRINT_CRD) > $(TARGET_DIR)/generated && cp $(TARGET_DIR)/generated $(CRD) && cp $(CRD) $(CHART_CRD)
+	@$(PRINT_SCHEMA) > $(TARGET_DIR)/generated && cp $(TARGET_DIR)/generated $(CHART_SCHEMA)
+	@scripts/manifests.sh > $(TARGET_DIR)/generated && cp $(TARGET_DIR)/generated $(MANIFESTS)
 
 .PHONY: check-generated
 check-generated:
-	@$(PRINT_CRD) | diff -u $(CRD) - || { echo "$(CRD) is not what the contract says: run make generate" >&2; exit 1; }
+	@$(PRINT_CRD) | diff -u $(CRD) - || $(call NOT_GENERATED,$(CRD))
+	@diff -u $(CRD) $(CHART_CRD) || $(call NOT_GENERATED,$(CHART_CRD))
+	@$(PRINT_SCHEMA) | diff -u $(CHART_SCHEMA) - || $(call NOT_GENERATED,$(CHART_SCHEMA))
 
 # One test of one crate, with its output: a line for every 250 runs.
 SIMULATE = cargo test --quiet $(LOCKED) -p chatcluster-socketio-nats --lib simulation:: -- --nocapture
@@ -165,13 +186,22 @@ nats: $(NATS_SERVER) ## Builds the nats-server that the tests start (once, about
 		go -C tests/tools build -trimpath -ldflags "-s -w" -o "$(abspath $@)" github.com/nats-io/nats-server/v2
 	@touch $@
 
+.PHONY: helm
+helm: $(HELM) ## Builds the helm that the charts are tested with (once, some minutes)
+
+.tools/bin/helm: tests/cluster/tools/go.mod tests/cluster/tools/go.sum
+	@scripts/need.sh go
+	@CGO_ENABLED=0 $(STEP) "helm, from Go" \
+		go -C tests/cluster/tools build -trimpath -ldflags "-s -w" -o "$(abspath $@)" helm.sh/helm/v4/cmd/helm
+	@touch $@
+
 .PHONY: test
 ifdef T
 test: web nats $(COMPAT_PACKAGES) ## Tests everything, with real clients and a browser; T=NAME: the cases of that name only
 	@scripts/need.sh rust node browser
 	@T='$(T)' LOCKED='$(LOCKED)' scripts/test-one.sh
 else
-test: test-rust test-fuzz test-web test-compat
+test: test-rust test-fuzz test-web test-charts test-compat
 	@echo; echo "all tests passed"
 endif
 
@@ -184,6 +214,11 @@ test-rust: web nats
 .PHONY: test-web
 test-web: $(WEB_MODULES)
 	@$(STEP) "page tests" npm --prefix server/web run --silent test
+
+# Needs no Kubernetes. GOLDENS=write keeps what the charts render now.
+.PHONY: test-charts
+test-charts: $(HELM) $(CHARTS_STAMP)
+	@$(STEP) "charts" $(CHARTS_VENV)/bin/python -B -m unittest discover -s tests/charts $(if $(K),-k '$(K)')
 
 .PHONY: test-compat
 test-compat: web nats $(COMPAT_PACKAGES)
@@ -227,6 +262,14 @@ $(KUBERNETES)/img/busybox.tar: $(KUBERNETES)/bin/pause $(CLUSTER_IMAGES)
 	@scripts/need.sh nodes
 	@$(STEP) "images" $(CLUSTER)/images/build.sh $(KUBERNETES)/img $(KUBERNETES)/bin
 
+.PHONY: kind-up
+kind-up: ## Builds the images with Docker and runs the chat on a kind cluster of four nodes, http://localhost:3000
+	@scripts/kind.sh up
+
+.PHONY: kind-down
+kind-down: ## Removes that cluster
+	@scripts/kind.sh down
+
 ##### Measure
 
 .PHONY: fixtures
@@ -248,4 +291,4 @@ bench: web nats $(BENCH_MODULES) ## Compares with Node's Socket.IO 4.8, alone an
 .PHONY: clean
 clean: ## Removes what was built or installed here; ./data stays
 	@cargo clean --quiet
-	@rm -rf {server/web,tests/compat,bench,examples/node-client}/node_modules server/web/{dist,build} tests/compat/{.venv,artifacts} .tools
+	@rm -rf {server/web,tests/compat,bench,examples/node-client}/node_modules server/web/{dist,build} tests/{compat,charts}/.venv tests/compat/artifacts .tools

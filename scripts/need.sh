@@ -81,6 +81,34 @@ need_redis() {
   return 1
 }
 
+need_docker() {
+  if ! command -v docker >/dev/null; then
+    say "Docker is missing: install it (https://docs.docker.com/engine/install)"
+    return 1
+  fi
+  docker info >/dev/null 2>&1 && return
+  say "Docker is installed, but its engine does not answer: start it ('docker info' says what is wrong)"
+  return 1
+}
+
+need_kind() {
+  command -v kind >/dev/null && return
+  say "kind is missing: install it (https://kind.sigs.k8s.io)"
+  return 1
+}
+
+need_kubectl() {
+  command -v kubectl >/dev/null && return
+  say "kubectl is missing: install it (https://kubernetes.io/docs/tasks/tools)"
+  return 1
+}
+
+need_helm() {
+  [ -x "${CHATCLUSTER_HELM:-}" ] || command -v helm >/dev/null && return
+  say "Helm is missing: install Helm 4 (https://helm.sh), or let 'make helm' build it"
+  return 1
+}
+
 # What makes a node of a process tree: only Linux with cgroup v1 can be one.
 need_nodes() {
   local packages=(containerd runc containernetworking-plugins nftables iproute2 conntrack socat buildah busybox-static openssl)
@@ -92,7 +120,7 @@ need_nodes() {
 
 for thing in "$@"; do
   case "$thing" in
-    rust | node | go | browser | python | taskset | redis | nodes) "need_$thing" ;;
-    *) say "need.sh knows rust, node, go, browser, python, taskset, redis, nodes; not '$thing'"; exit 2 ;;
+    rust | node | go | browser | python | taskset | redis | nodes | docker | kind | kubectl | helm) "need_$thing" ;;
+    *) say "need.sh knows rust, node, go, browser, python, taskset, redis, nodes, docker, kind, kubectl, helm; not '$thing'"; exit 2 ;;
   esac
 done

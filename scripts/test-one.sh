@@ -26,6 +26,12 @@ if [ "${#files[@]}" -gt 0 ]; then
   (cd tests/compat && ../../scripts/step.sh "compatibility tests: $T" node --test --test-name-pattern="$T" "${files[@]}")
 fi
 
+# In Python, names are those of functions.
+if git grep -hoE --untracked 'def test_\w+' -- 'tests/charts/test_*.py' | grep -F -e "$T" >/dev/null; then
+  found=1
+  make test-charts K="$T"
+fi
+
 if [ "$found" = 0 ]; then
   printf 'no test has a name that contains "%s"\n' "$T" >&2
   exit 1

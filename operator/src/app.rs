@@ -266,7 +266,38 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::Args;
+    use crate::fixtures::{self, ScriptedServers, rights};
+
+    #[tokio::test]
+    async fn what_is_watched_is_what_the_chart_lets_it_list_and_watch() {
+        let granted: BTreeSet<String> = rights::granted()
+            .into_iter()
+            .filter(|right| right.starts_with("list ") || right.starts_with("watch "))
+            .collect();
+        assert!(granted.len() > 10, "{granted:?}");
+        let args = Args::try_parse_from(["chatcluster-operator"]).unwrap().run;
+        let api = fixtures::Api::default();
+        let context = Arc::new(fixtures::context(&api, &ScriptedServers::default()));
+        let (_say, stop) = watch::channel(false);
+        let readiness = Readiness::default();
+        let seen = async {
+            tokio::select! {
+                () = control(&args, &context, &readiness, stop) => panic!("the watches ended"),
+                () = api.until_used(&granted) => {}
+            }
+        };
+        // More than is granted has failed it already.
+        let all = tokio::time::timeout(Duration::from_secs(10), seen).await;
+        let unused: Vec<String> = granted.difference(&api.used()).cloned().collect();
+        assert!(all.is_ok(), "granted and not used: {unused:?}");
+    }
 
     #[test]
     fn the_definition_is_the_committed_one() {

@@ -28,6 +28,8 @@ pub struct Args {
 pub enum Command {
     /// Prints the definition of ChatCluster as YAML, for `kubectl apply --server-side -f -`
     Crd,
+    /// Says whether an operator acts, which takes some seconds: one renews its lease, and the API server knows ChatCluster
+    Check,
 }
 
 /// How to operate.
@@ -133,5 +135,7 @@ mod tests {
         assert!(args.run.server_image.starts_with("chatcluster-server:"));
         let crd = Args::try_parse_from(["chatcluster-operator", "crd"]).unwrap();
         assert_eq!(crd.command, Some(Command::Crd));
+        let check = Args::try_parse_from(["chatcluster-operator", "check"]).unwrap();
+        assert_eq!(check.command, Some(Command::Check));
     }
 }

@@ -2,16 +2,23 @@
 //! asked, keeps objects as a real one does in what matters here, and fails when it is told to.
 
 mod api;
+pub(crate) mod rights;
 mod servers;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use chatcluster_chat_api::cluster::{ChatCluster, ChatClusterSpec};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::backoff::Backoff;
+use crate::controller::Context;
 use crate::controller::dereference::{Dereferenced, Live, SecretFacts};
 use crate::controller::validate::{self, Error, Settings, Validated};
+use crate::events::Events;
+use crate::metrics::Metrics;
 pub(crate) use api::Api;
 pub(crate) use servers::ScriptedServers;
 
@@ -53,6 +60,20 @@ pub(crate) fn settings() -> Settings {
     Settings {
         server_image: "registry.example.com/chatcluster-server:0.1.0".to_owned(),
         operator_namespace: "chatcluster-system".to_owned(),
+    }
+}
+
+/// What looks share, before this API server and these servers.
+pub(crate) fn context(api: &Api, servers: &ScriptedServers) -> Context {
+    let client = api.client();
+    Context {
+        settings: settings(),
+        events: Events::new(client.clone(), "operator-0".to_owned()),
+        metrics: Arc::new(Metrics::new()),
+        backoff: Backoff::default(),
+        servers: Box::new(servers.clone()),
+        resync: Duration::from_secs(300),
+        client,
     }
 }
 

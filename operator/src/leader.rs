@@ -237,7 +237,13 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(15);
 
     fn election(client: Client, identity: &str) -> Election {
-        Election::new(client, "chatcluster-system", "operator", identity, LEASE)
+        Election::new(
+            client,
+            "chatcluster-system",
+            "chatcluster-operator",
+            identity,
+            LEASE,
+        )
     }
 
     fn held(by: &str, version: &str) -> Lease {
@@ -323,7 +329,7 @@ mod tests {
         let api = FakeApi::default();
         let (a, b) = (election(api.client(), "a"), election(api.client(), "b"));
         let began = a.win().await;
-        api.fail("PUT", "/leases/operator", 500);
+        api.fail("PUT", "/leases/chatcluster-operator", 500);
         let lost = a.hold(began).await;
         assert!(matches!(lost, Lost::Expired), "{lost:?}");
         assert!(began.elapsed() < LEASE);

@@ -52,3 +52,39 @@ subjects:
     name: {{ include "operator.serviceAccountName" . }}
     namespace: {{ .Release.Namespace }}
 {{- end -}}
+
+{{/* Variables by which an operator knows whose lease and whose ChatClusters it deals with. */}}
+{{- define "operator.whose" -}}
+{{- with .Values.watchNamespace -}}
+- name: CHATCLUSTER_WATCH_NAMESPACE
+  value: {{ . | quote }}
+{{ end -}}
+- name: CHATCLUSTER_OPERATOR_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: CHATCLUSTER_LEASE_NAME
+  value: {{ include "operator.fullname" . }}
+- name: CHATCLUSTER_LEASE_SECONDS
+  value: {{ .Values.operator.leaseSeconds | quote }}
+{{- end -}}
+
+{{/* How a pod finds its image and its node. */}}
+{{- define "operator.placement" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

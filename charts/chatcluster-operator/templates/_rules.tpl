@@ -9,10 +9,6 @@ what is not given here, and a test there fails on what is given and not used.
 - apiGroups: [chatcluster.dev]
   resources: [chatclusters/status]
   verbs: [patch]
-# Children name their owner with blockOwnerDeletion, for which some API servers (OpenShift's) ask for this.
-- apiGroups: [chatcluster.dev]
-  resources: [chatclusters/finalizers]
-  verbs: [update]
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch]

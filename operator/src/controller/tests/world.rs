@@ -28,16 +28,8 @@ impl World {
             }
             api.put("secrets", json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": mounted.secret }, "data": data }));
         }
-        let (client, servers) = (api.client(), ScriptedServers::default());
-        let context = Context {
-            settings: fixtures::settings(),
-            events: Events::new(client.clone(), "operator-0".to_owned()),
-            metrics: Arc::new(Metrics::new()),
-            backoff: Backoff::default(),
-            servers: Box::new(servers.clone()),
-            resync: Duration::from_secs(300),
-            client,
-        };
+        let servers = ScriptedServers::default();
+        let context = fixtures::context(&api, &servers);
         Self {
             api,
             servers,

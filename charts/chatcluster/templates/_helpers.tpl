@@ -1,0 +1,3 @@
+{{- define "chatcluster.name" -}}
+{{- .Values.name | default .Release.Name -}}
+{{- end -}}
