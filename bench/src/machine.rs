@@ -5,14 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-/// Load average above which others were at work when we began.
+/// Load average above which others were at work before we began. It is of the last minute: once we have begun, it is ours.
 const QUIET_LOAD: f64 = 1.0;
 /// Share of all cores above which others were at work meanwhile.
 const QUIET_SHARE: f64 = 0.03;
 
 /// Watches what others do on this machine while we measure.
 pub(crate) struct Busy {
-    load: f64,
     before: Times,
 }
 
@@ -27,20 +26,7 @@ struct Times {
 
 impl Busy {
     pub(crate) fn start() -> Result<Self> {
-        Ok(Self {
-            load: load_average()?,
-            before: times()?,
-        })
-    }
-
-    /// Says so if the figures will not hold.
-    pub(crate) fn warn(&self) {
-        if self.load > QUIET_LOAD {
-            println!(
-                "the load average is {}: others use this machine, the figures will not hold",
-                self.load
-            );
-        }
+        Ok(Self { before: times()? })
     }
 
     /// The share of all cores that was used since then, by anybody.
@@ -49,17 +35,16 @@ impl Busy {
         Ok((after.busy - before.busy) / (after.all - before.all).max(1.0))
     }
 
-    /// How busy the machine was, as a paragraph.
-    pub(crate) fn end(&self) -> Result<String> {
+    /// How busy the machine was, as a paragraph; `load` is what [`load_average`] was before the first section.
+    pub(crate) fn end(&self, load: f64) -> Result<String> {
         let (before, after) = (self.before, times()?);
         let (busy, own) = (after.busy - before.busy, after.own - before.own);
         let others = (busy - own).max(0.0) / (after.all - before.all).max(1.0);
         let said = format!(
-            "load average {} at the start; meanwhile others used {:.0} % of all cores",
-            self.load,
+            "load average {load} before the first section; meanwhile others used {:.0} % of all cores",
             others * 100.0
         );
-        Ok(if self.load > QUIET_LOAD || others > QUIET_SHARE {
+        Ok(if load > QUIET_LOAD || others > QUIET_SHARE {
             format!("**Busy machine ({said}): not a result.**")
         } else {
             format!("Quiet machine: {said}.")
@@ -67,11 +52,16 @@ impl Busy {
     }
 }
 
-/// Work that others want done on this machine now: the load average of the last minute.
-fn load_average() -> Result<f64> {
+/// Work that others want done on this machine: the load average of the last minute, before anything is measured. Says so if
+/// the figures will not hold.
+pub(crate) fn load_average() -> Result<f64> {
     let text = fs::read_to_string("/proc/loadavg")?;
     let first = text.split_whitespace().next().context("no load average")?;
-    Ok(first.parse()?)
+    let load = first.parse()?;
+    if load > QUIET_LOAD {
+        println!("the load average is {load}: others use this machine, the figures will not hold");
+    }
+    Ok(load)
 }
 
 fn times() -> Result<Times> {

@@ -117,26 +117,25 @@ async fn compare() -> Result<()> {
     );
     let is_quick = env::var("QUICK").is_ok_and(|value| value == "1");
     let rows = Rows::parse(&env::var("ROWS").unwrap_or_default())?;
+    let load = machine::load_average()?;
     let began = Instant::now();
     let mut report = report::Report::read()?;
     if rows.has_single {
         let busy = machine::Busy::start()?;
-        busy.warn();
         let plan = single::plan(is_quick)?;
         let figures = single::figures(&plan, is_quick, began).await?;
         report.put(
             "single",
-            &summary::render(&figures, &plan, is_quick, &busy.end()?)?,
+            &summary::render(&figures, &plan, is_quick, &busy.end(load)?)?,
         );
     }
     if !rows.cluster.is_empty() {
         let busy = machine::Busy::start()?;
-        busy.warn();
         let plan = cluster::figures::plan(is_quick)?;
         let figures = cluster::figures::figures(&plan, &rows.cluster, began).await?;
         report.put(
             "nats",
-            &cluster::summary::render(&figures, &plan, is_quick, &busy.end()?)?,
+            &cluster::summary::render(&figures, &plan, is_quick, &busy.end(load)?)?,
         );
     }
     let is_whole = rows.cluster.is_empty() || rows.cluster.len() == CLUSTER_ROWS.len();

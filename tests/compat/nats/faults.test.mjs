@@ -3,28 +3,23 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe } from "node:test";
 import { pause } from "../support/wait.mjs";
-import { CLIENTS, lasting, SPAN, TITLE, underLoad } from "./under-load.mjs";
+import { CLIENTS, drained, lasting, SPAN, TITLE, underLoad } from "./under-load.mjs";
 
 /** MiB of a process: what is resident, or was at most. @param {number} pid @param {"VmRSS" | "VmHWM"} what */
 const memory = (pid, what) => Number(new RegExp(`^${what}:\\s+(\\d+) kB`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
 describe(TITLE, () => {
-  for (const [how, end] of [["ends (SIGTERM)", "terminate"], ["is killed (SIGKILL)", "kill"]]) {
-    underLoad(`a server ${how}: its clients are recovered on another`, async (cluster, load) => {
-      const going = load.on(1).length;
-      await cluster[end](1);
-      return going;
-    });
-  }
+  underLoad("a server ends (SIGTERM): its clients are recovered on another", (cluster, load) => drained(cluster, load, 1));
+
+  underLoad("a server is killed (SIGKILL): its clients are recovered on another", async (cluster, load) => {
+    const going = load.on(1).length;
+    await cluster.kill(1);
+    return going;
+  });
 
   underLoad("all servers are started again, one after the other, on their ports and data", async (cluster, load) => {
     let reconnects = 0;
-    for (const index of cluster.servers.keys()) {
-      reconnects += load.on(index).length;
-      await cluster.terminate(index);
-      await cluster.again(index);
-      await load.allHere();
-    }
+    for (const index of cluster.servers.keys()) reconnects += await drained(cluster, load, index, () => cluster.again(index));
     return reconnects;
   });
 

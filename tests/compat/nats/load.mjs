@@ -3,7 +3,7 @@
 // Four kinds are mixed: people say things to all and in a room, a backend emits to all but a room and to two rooms at once.
 import { randomUUID } from "node:crypto";
 import { MODES, People } from "../chat/people.mjs";
-import { pause, until } from "../support/wait.mjs";
+import { pause, SOON, until } from "../support/wait.mjs";
 
 const ROOM = "flow";
 const SIDE = "side";
@@ -28,11 +28,13 @@ const PATIENCE = 20_000 * (process.env.NATS_LONG ? 4 : 1);
 /** Between two attempts. */
 const BACK_OFF = 100;
 
+/** @typedef {{kind: string, content: string, position: number}} Entry */
+
 /** A client that keeps coming back, to another server each time. */
 class Member {
-  /** What it was shown, in order, all kinds mixed. @type {{kind: string, content: string, position: number}[]} */
+  /** What it was shown, in order, all kinds mixed. @type {Entry[]} */
   list = [];
-  /** @type {{reason: string, recovered: boolean | undefined, away: number}[]} each end of a connection, and what followed */
+  /** @type {{reason: string, at: number, recovered: boolean | undefined, away: number}[]} each end of a connection, and what followed */
   returns = [];
   /** @type {string[]} what a client that does as the protocol says must never see */
   surprises = [];
@@ -41,9 +43,16 @@ class Member {
   /** How its connections may end. */
   ends = /^transport (close|error)$/;
   #serverOffset = 0;
+  #log;
 
-  /** @param {People} people @param {string[]} urls @param {number} index @param {number} [home] where it begins, if all begin there */
-  constructor(people, urls, index, home) {
+  /**
+   * @param {People} people
+   * @param {Map<number, Entry>} log what members were shown, by position
+   * @param {string[]} urls
+   * @param {number} index
+   * @param {number} [home] where it begins, if all begin there
+   */
+  constructor(people, log, urls, index, home) {
     this.index = index;
     // on each server, by each transport
     const rank = home === undefined ? Math.floor(index / urls.length) : index;
@@ -56,9 +65,10 @@ class Member {
     // those of one server spread over the others
     const step = 1 + (Math.floor(rank / 6) % Math.max(1, urls.length - 1));
     const auth = (done) => done({ retryable: true, serverOffset: this.#serverOffset || undefined });
-    this.person = people.begin(urls[this.server], {}, { ...MODES[this.mode], auth });
-    const { socket } = this.person;
+    // no Person: what that keeps of each event would keep thousands of clients from being in one process
+    const socket = people.open(urls[this.server], { ...MODES[this.mode], auth });
     this.socket = socket;
+    this.#log = log;
     socket.io.on("reconnect_attempt", () => {
       this.server = (this.server + step) % urls.length;
       socket.io.uri = urls[this.server];
@@ -73,7 +83,11 @@ class Member {
   }
 
   #shown(kind, content, position) {
-    this.list.push({ kind, content, position });
+    const first = this.#log.get(position);
+    // one object for all that were shown the same
+    const entry = first?.kind === kind && first.content === content ? first : { kind, content, position };
+    if (!first) this.#log.set(position, entry);
+    this.list.push(entry);
     if (kind === "wide") this.#serverOffset = position;
   }
 
@@ -82,7 +96,7 @@ class Member {
   }
 
   #gone(reason) {
-    this.returns.push({ reason, recovered: undefined, away: Date.now() });
+    this.returns.push({ reason, at: Date.now(), recovered: undefined, away: Infinity });
     if (!this.ends.test(reason)) this.surprises.push(`disconnect: ${reason}`);
   }
 
@@ -90,7 +104,7 @@ class Member {
     const last = this.returns.at(-1);
     if (!last) return;
     last.recovered = this.socket.recovered;
-    last.away = Date.now() - last.away;
+    last.away = Date.now() - last.at;
     if (!last.recovered) for (const room of this.#rooms) this.socket.emit("room:join", room);
   }
 
@@ -101,9 +115,14 @@ class Member {
     else this.surprises.push(`connect_error: ${error.message} ${JSON.stringify(error.data)}`);
   }
 
+  /** @param {string} event */
+  #ask(event, ...args) {
+    return this.socket.timeout(2 * SOON).emitWithAck(event, ...args);
+  }
+
   async enter() {
     await until(() => this.socket.connected, PATIENCE, `client ${this.index} connects by ${this.mode}`);
-    await Promise.all(this.#rooms.map((room) => this.person.ask("room:join", room)));
+    await Promise.all(this.#rooms.map((room) => this.#ask("room:join", room)));
   }
 }
 
@@ -145,7 +164,8 @@ export class Load {
 
   /** @param {string[]} urls @param {number} clients @param {number} [home] */
   constructor(urls, clients, home) {
-    this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, urls, index, home));
+    const log = new Map();
+    this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, log, urls, index, home));
   }
 
   /** Sends at its rate whatever happens: what is not acknowledged is tried again beside what is new. */

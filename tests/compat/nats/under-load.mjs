@@ -13,7 +13,9 @@ export const LONG = Boolean(process.env.NATS_LONG);
 export const CLIENTS = Number(process.env.NATS_CLIENTS ?? 60);
 export const SERVERS = Number(process.env.NATS_SERVERS ?? 2);
 export const RATE = Number(process.env.NATS_RATE ?? 50);
-export const CONFIG = { limits: { ...UNLIMITED, connectionsPerAddress: 0 }, drain: { deadline: "10s" } };
+/** Clients that a server which ends in order lets go each second. */
+const PACE = 500;
+export const CONFIG = { limits: { ...UNLIMITED, connectionsPerAddress: 0 }, drain: { deadline: "10s", rate: PACE } };
 /** How long a fault lasts, in milliseconds. @param {number} short in `make test` @param {number} long in `make faults` */
 export const lasting = (short, long = 60_000) => (LONG ? long : short);
 /** Acknowledged messages before a fault, and after it. */
@@ -91,6 +93,24 @@ async function run(t, fault, { proxied, nats: startNats, config, ends, rate = RA
     await cluster?.stop();
     await nats?.stop();
   }
+}
+
+/**
+ * Ends a server in order, starts it again if that is wanted, and waits until its clients are back: within the pace at which
+ * they were let go, and 5 s.
+ * @param {ChatCluster} cluster @param {Load} load @param {number} index @param {() => Promise<unknown>} [again]
+ * @returns {Promise<number>} connections that end by it
+ */
+export async function drained(cluster, load, index, again) {
+  const going = load.on(index);
+  const begin = Date.now();
+  await cluster.terminate(index);
+  await again?.();
+  await load.allHere();
+  const back = Math.max(0, ...going.map(({ returns }) => returns.at(-1)).map(({ at, away }) => at + away - begin));
+  const bound = (going.length / PACE) * 1_000 + 5_000;
+  assert.ok(back <= bound, `${going.length} clients of a server that ended in order were back after ${back} ms, not within ${bound} ms`);
+  return going.length;
 }
 
 function report(t, load, verdict, healed, causes) {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { describe } from "node:test";
 import { NatsClient } from "../support/jetstream.mjs";
 import { sumOf } from "../support/metrics.mjs";
-import { SPAN, TITLE, underLoad } from "./under-load.mjs";
+import { drained, SPAN, TITLE, underLoad } from "./under-load.mjs";
 
 const [THIS, NEXT] = /** @type {const} */ (["server", "next_release"]);
 /** What servers put on NATS, by the first part of its subject behind the prefix; with the bucket of the sessions. */
@@ -31,11 +31,8 @@ async function allWasReadable(cluster) {
 
 /** Ends a server in order, and starts it as another release; messages flow again after that. @returns {Promise<number>} connections that end */
 async function exchange(cluster, load, index, release) {
-  const going = load.on(index).length;
   await allWasReadable(cluster);
-  await cluster.terminate(index);
-  await cluster.again(index, release);
-  await load.allHere();
+  const going = await drained(cluster, load, index, () => cluster.again(index, release));
   await load.flows(SPAN / 2);
   return going;
 }
