@@ -54,6 +54,7 @@ class Flows(unittest.TestCase):
             (server, "TCP", 3000, False),
             (server, "TCP", 3001, False),
             (anybody, "TCP", 9090, False),
+            (("team", SERVER | {"app.kubernetes.io/name": "nats"}), "TCP", 9090, False),
             (anybody, "TCP", 5432, False),
             (NODE, "TCP", 9090, False),
             (NODE, "TCP", 10250, False),
