@@ -36,7 +36,7 @@ up() {
   step "load the images" kind load docker-image --name "$name" "chatcluster-server:$server" "chatcluster-operator:$operator"
   step "NATS" kubectl --context "kind-$name" apply --server-side -f examples/nats.yaml
   step "the operator" "$helm" --kube-context "kind-$name" upgrade --install chatcluster-operator charts/chatcluster-operator \
-    --namespace "$namespace" --create-namespace --set image.tag="$operator" --set serverImage.tag="$server" --wait --timeout 3m
+    --namespace "$namespace" --create-namespace --set-string image.tag="$operator" --set-string serverImage.tag="$server" --wait --timeout 3m
   kubectl -n default apply --server-side -f examples/chatcluster-minimal.yaml -f examples/kind-port.yaml
   if ! kubectl -n default wait --for=condition=Ready chatcluster/chat --timeout=5m; then
     kubectl -n default describe chatcluster chat >&2
