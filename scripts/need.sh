@@ -118,9 +118,24 @@ need_nodes() {
   return 1
 }
 
+# The C parts of static programs (SQLite, the allocator) are compiled by it.
+need_musl() {
+  command -v musl-gcc >/dev/null && return
+  apt_install musl-tools && return
+  say "musl-gcc is missing: install Debian's package 'musl-tools' (images hold static programs)"
+  return 1
+}
+
+need_haproxy() {
+  command -v haproxy >/dev/null && return
+  apt_install haproxy && return
+  say "HAProxy is missing: install Debian's package 'haproxy' (the tests start their own; no service is needed)"
+  return 1
+}
+
 for thing in "$@"; do
   case "$thing" in
-    rust | node | go | browser | python | taskset | redis | nodes | docker | kind | kubectl | helm) "need_$thing" ;;
-    *) say "need.sh knows rust, node, go, browser, python, taskset, redis, nodes, docker, kind, kubectl, helm; not '$thing'"; exit 2 ;;
+    rust | node | go | browser | python | taskset | redis | nodes | musl | haproxy | docker | kind | kubectl | helm) "need_$thing" ;;
+    *) say "need.sh knows rust, node, go, browser, python, taskset, redis, nodes, musl, haproxy, docker, kind, kubectl, helm; not '$thing'"; exit 2 ;;
   esac
 done

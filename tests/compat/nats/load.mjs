@@ -1,6 +1,7 @@
 // Clients under load on several servers, for tests that hurt what is beneath them. Each keeps its own list of what it was
 // shown, each sender its list of what was acknowledged; what is lost, doubled or out of order is computed from those alone.
 // Four kinds are mixed: people say things to all and in a room, a backend emits to all but a room and to two rooms at once.
+import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { MODES, People } from "../chat/people.mjs";
 import { pause, SOON, until } from "../support/wait.mjs";
@@ -15,6 +16,8 @@ const KINDS = {
   // many are in both
   several: ({ inRoom, inSide }) => inRoom || inSide,
 };
+/** What people send without a backend. */
+const PEOPLES = ["wide", "room"];
 /** How a backend emits those that people cannot say. */
 const EMISSIONS = { except: ["lobby", { except: [SIDE] }], several: [`rooms/${ROOM}`, { rooms: [SIDE] }] };
 /** A server answers a backend within 10 s. */
@@ -27,6 +30,8 @@ const ATTEMPT = 3_000 * (process.env.NATS_LONG ? 4 : 1);
 const PATIENCE = 20_000 * (process.env.NATS_LONG ? 4 : 1);
 /** Between two attempts. */
 const BACK_OFF = 100;
+/** How soon clients come back, in tests that wait for the server only. */
+const QUICK = { reconnectionDelay: 50, reconnectionDelayMax: 500 };
 
 /** @typedef {{kind: string, content: string, position: number}} Entry */
 
@@ -138,32 +143,40 @@ export class Load {
   latencies = [];
   /** @type {string[]} */
   surprises = [];
+  /** What is sent. */
+  kinds = Object.keys(KINDS);
   /** @type {Map<string, number>} refusals by code */
   refusals = new Map();
-  #people = new People({ reconnectionDelay: 50, reconnectionDelayMax: 500 });
+  #people;
   #sending = true;
   #isClosed = false;
   #flows;
   /** @type {Promise<void>[]} */
   #sends = [];
 
-  /** @param {import("../support/nats.mjs").ChatCluster} cluster @param {{clients?: number, senders?: number, rate?: number, home?: number}} [options] `rate`: a second, of all kinds */
-  static async start(cluster, { clients = 60, senders = 10, rate = 50, home } = {}) {
-    const load = new Load(cluster.urls, clients, home);
+  /**
+   * @param {{urls: string[], backends: import("../support/api.mjs").Backend[]}} cluster without backends people alone send
+   * @param {{clients?: number, senders?: number, rate?: number, home?: number, client?: object}} [options] `rate`: a second, of all kinds; `client`: options of each
+   */
+  static async start(cluster, { clients = 60, senders = 10, rate = 50, home, client = QUICK } = {}) {
+    const load = new Load(cluster.urls, clients, home, client);
     try {
       for (let i = 0; i < clients; i += 20) await Promise.all(load.members.slice(i, i + 20).map((member) => member.enter()));
     } catch (error) {
       load.close();
       throw error;
     }
-    const flows = load.members.slice(0, senders).map((member) => load.#flow(member, rate / 2 / senders));
-    const emissions = Array.from({ length: senders }, (_, index) => load.#emissions(cluster, index, rate / 2 / senders));
+    if (cluster.backends.length === 0) load.kinds = PEOPLES;
+    const each = rate / senders / (cluster.backends.length > 0 ? 2 : 1);
+    const flows = load.members.slice(0, senders).map((member) => load.#flow(member, each));
+    const emissions = cluster.backends.length > 0 ? Array.from({ length: senders }, (_, index) => load.#emissions(cluster, index, each)) : [];
     load.#flows = [...flows, ...emissions];
     return load;
   }
 
-  /** @param {string[]} urls @param {number} clients @param {number} [home] */
-  constructor(urls, clients, home) {
+  /** @param {string[]} urls @param {number} clients @param {number} [home] @param {object} [client] */
+  constructor(urls, clients, home, client) {
+    this.#people = new People(client);
     const log = new Map();
     this.members = Array.from({ length: clients }, (_, index) => new Member(this.#people, log, urls, index, home));
   }
@@ -302,7 +315,7 @@ export class Load {
     const returns = this.members.flatMap((member) => member.returns);
     return {
       messages: log.length,
-      kinds: Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, log.filter((entry) => entry.kind === kind).length])),
+      kinds: Object.fromEntries(this.kinds.map((kind) => [kind, log.filter((entry) => entry.kind === kind).length])),
       acknowledged: this.acknowledged.size,
       storedTwice: [...stored].filter(([, all]) => all.length > 1),
       misplaced: [...this.acknowledged].filter(([content, position]) => stored.get(content)?.[0] !== position),
@@ -347,3 +360,13 @@ function judge(member, log, acknowledged) {
 
 /** @template T @param {T[]} list @param {(item: T) => number} of */
 const sum = (list, of) => list.reduce((total, item) => total + of(item), 0);
+
+/** Nothing acknowledged is lost, nothing doubled, one order for all, and everybody who came back was recovered. @param {ReturnType<Load["verdict"]>} verdict */
+export function assertWell({ kinds, storedTwice, misplaced, wrong, surprises, unrecovered }) {
+  assert.deepEqual(Object.keys(kinds).filter((kind) => kinds[kind] === 0), [], "kinds of which nothing was shown");
+  assert.deepEqual(wrong.map(({ client, faults }) => `client ${client}: ${faults.join("; ")}`).slice(0, 5), [], "clients that lost, doubled or reordered");
+  assert.deepEqual(storedTwice.slice(0, 5), [], "messages at two positions");
+  assert.deepEqual(misplaced.slice(0, 5), [], "messages acknowledged with another position than they were shown with");
+  assert.deepEqual(surprises.slice(0, 5), []);
+  assert.deepEqual(unrecovered.slice(0, 5), [], "each client that came back was recovered");
+}

@@ -5,9 +5,9 @@ import { jetStream, NatsClient } from "../support/jetstream.mjs";
 import { sumOf } from "../support/metrics.mjs";
 import { startCluster } from "../support/nats.mjs";
 import { SOON, until } from "../support/wait.mjs";
-import { Load } from "./load.mjs";
+import { assertWell, Load } from "./load.mjs";
 import { row } from "./table.mjs";
-import { assertWell, CONFIG, DEADLINE, figures, lasting } from "./under-load.mjs";
+import { CONFIG, DEADLINE, figures, lasting } from "./under-load.mjs";
 
 const COUNT = lasting(500, 5_000);
 /** Of the server that is killed. */

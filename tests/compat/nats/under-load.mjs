@@ -6,7 +6,7 @@ import { it } from "node:test";
 import { People, UNLIMITED } from "../chat/people.mjs";
 import { notRecovered } from "../support/metrics.mjs";
 import { startCluster } from "../support/nats.mjs";
-import { Load } from "./load.mjs";
+import { assertWell, Load } from "./load.mjs";
 import { row } from "./table.mjs";
 
 export const LONG = Boolean(process.env.NATS_LONG);
@@ -138,12 +138,3 @@ export const figures = (load, verdict) => ({
   "slowest ack ms": verdict.latencies.at(-1),
   "longest away ms": verdict.longestAway,
 });
-
-export function assertWell({ kinds, storedTwice, misplaced, wrong, surprises, unrecovered }) {
-  assert.deepEqual(Object.keys(kinds).filter((kind) => kinds[kind] === 0), [], "kinds of which nothing was shown");
-  assert.deepEqual(wrong.map(({ client, faults }) => `client ${client}: ${faults.join("; ")}`).slice(0, 5), [], "clients that lost, doubled or reordered");
-  assert.deepEqual(storedTwice.slice(0, 5), [], "messages at two positions");
-  assert.deepEqual(misplaced.slice(0, 5), [], "messages acknowledged with another position than they were shown with");
-  assert.deepEqual(surprises.slice(0, 5), []);
-  assert.deepEqual(unrecovered.slice(0, 5), [], "each client that came back was recovered");
-}

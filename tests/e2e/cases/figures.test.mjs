@@ -1,0 +1,55 @@
+// What the operator costs: memory and processor time with one ChatCluster and with a hundred, and what it writes when idle.
+import assert from "node:assert/strict";
+import { pause, until } from "../../compat/support/wait.mjs";
+import { ChatCluster, condition } from "../support/chat-cluster.mjs";
+import { apply, kubectl, list } from "../support/kubectl.mjs";
+import { acting, metrics } from "../support/operator.mjs";
+import { scenario } from "../support/scenario.mjs";
+
+const MANY = 100;
+/** Seconds over which processor time is taken. */
+const SPAN = 30;
+
+/** Of the operator that acts, as its kubelet counts. @returns {Promise<{rss: number, cpu: number}>} bytes, and seconds since its start */
+async function usage() {
+  const pod = await acting();
+  const summary = JSON.parse(await kubectl(["get", "--raw", `/api/v1/nodes/${pod.spec.nodeName}/proxy/stats/summary?only_cpu_and_memory=true`]));
+  const { containers } = summary.pods.find(({ podRef }) => podRef.name === pod.metadata.name);
+  return { rss: containers[0].memory.rssBytes, cpu: containers[0].cpu.usageCoreNanoSeconds / 1e9 };
+}
+
+/** What it takes to keep things as they are. */
+async function idle() {
+  const writes = () => metrics(/^chatcluster_operator_writes_total\{/);
+  const [before, written] = [await usage(), await writes()];
+  // processor time is a rate: it needs a span, not a condition
+  await pause(SPAN * 1_000);
+  const [after, then] = [await usage(), await writes()];
+  return { rss: after.rss, percent: (100 * (after.cpu - before.cpu)) / SPAN, writes: then - written };
+}
+
+scenario(`the operator with 1 and with ${MANY} suspended ChatClusters`, 400, async (t, open) => {
+  const cluster = open(await new ChatCluster("figures").open());
+  await cluster.apply({ state: "Suspended" });
+  await cluster.is("Available", "False", "Suspended");
+  const one = await idle();
+  const { spec } = cluster;
+  await apply(Array.from({ length: MANY - 1 }, (_, i) => ({
+    apiVersion: "chatcluster.dev/v1alpha1",
+    kind: "ChatCluster",
+    metadata: { name: `chat-${i}`, namespace: cluster.namespace },
+    spec: { ...spec, nats: { ...spec.nats, subjectPrefix: `e2e.figures${i}` } },
+  })));
+  const begin = Date.now();
+  const done = async () => (await list(cluster.namespace, "chatclusters")).filter((each) => condition(each, "Available")?.reason === "Suspended").length === MANY;
+  await until(done, 120_000, `${MANY} clusters are as they shall be`);
+  const settled = (Date.now() - begin) / 1000;
+  const many = await idle();
+  const mebibytes = (bytes) => Math.round(bytes / 104_857.6) / 10;
+  t.diagnostic(`figures ${JSON.stringify({
+    "RSS MiB with 1": mebibytes(one.rss), [`with ${MANY}`]: mebibytes(many.rss),
+    "CPU % with 1": Math.round(one.percent * 10) / 10, [`CPU % with ${MANY}`]: Math.round(many.percent * 10) / 10,
+    [`s until ${MANY} are made`]: settled, "writes while idle": one.writes + many.writes,
+  })}`);
+  assert.equal(one.writes + many.writes, 0, "writes while nothing changes");
+});

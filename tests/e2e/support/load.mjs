@@ -1,0 +1,71 @@
+// People who chat through the ingress while something happens to the cluster; judged by their own lists.
+import { Load } from "../../compat/nats/load.mjs";
+
+export const CLIENTS = Number(process.env.E2E_CLIENTS ?? 300);
+/** Messages a second, of all senders. */
+const RATE = 20;
+/** Clients come back as they do as the official client does unless it is told otherwise, and keep cookies as browsers do. */
+const CLIENT = { reconnectionDelay: 1_000, reconnectionDelayMax: 5_000, withCredentials: true };
+
+/** @param {number[]} sorted @param {number} share */
+const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+
+/** The most of these moments within any one second. @param {number[]} moments milliseconds */
+export function peak(moments) {
+  const sorted = moments.toSorted((a, b) => a - b);
+  let first = 0;
+  return sorted.reduce((most, moment, i) => {
+    while (sorted[first] <= moment - 1_000) first++;
+    return Math.max(most, i - first + 1);
+  }, 0);
+}
+
+/**
+ * Runs `happens` under load, and returns what the clients saw.
+ * @param {import("node:test").TestContext} t
+ * @param {{url: string}} plane
+ * @param {() => Promise<unknown>} happens
+ * @param {{clients?: number}} [options]
+ */
+export async function underLoad(t, plane, happens, { clients = CLIENTS } = {}) {
+  const load = await Load.start({ urls: [plane.url], backends: [] }, { clients, rate: RATE, client: CLIENT });
+  try {
+    await load.flows(2 * RATE);
+    const begin = Date.now();
+    await happens();
+    const seconds = (Date.now() - begin) / 1000;
+    await load.allHere();
+    await load.flows(2 * RATE);
+    await load.rest();
+    return report(t, load, seconds);
+  } finally {
+    load.close();
+  }
+}
+
+/** What was seen, with the figures of docs/e2e.md. @param {import("node:test").TestContext} t @param {Load} load @param {number} seconds */
+function report(t, load, seconds) {
+  const verdict = load.verdict();
+  const returns = load.members.flatMap((member) => member.returns);
+  const away = returns.map((end) => end.away).sort((a, b) => a - b);
+  const counts = load.members.map((member) => member.returns.length);
+  const histogram = Array.from({ length: Math.max(...counts) + 1 }, (_, n) => counts.filter((count) => count === n).length);
+  const figures = {
+    clients: counts.length,
+    seconds,
+    acknowledged: verdict.acknowledged,
+    lost: verdict.lost,
+    doubled: verdict.doubled,
+    reconnects: verdict.returns,
+    recovered: verdict.recovered,
+    "clients by reconnects": histogram,
+    "ended within a second": peak(returns.map(({ at }) => at)),
+    "away ms p50": quantile(away, 0.5),
+    "away ms p99": quantile(away, 0.99),
+    "away ms max": away.at(-1) ?? 0,
+  };
+  t.diagnostic(`figures ${JSON.stringify(figures)}`);
+  for (const client of verdict.unrecovered.slice(0, 10)) t.diagnostic(`not recovered: ${client}`);
+  for (const member of verdict.wrong.slice(0, 10)) t.diagnostic(`wrong: ${JSON.stringify(member)}`);
+  return { ...verdict, figures, histogram };
+}

@@ -1,0 +1,21 @@
+// A chat behind an ingress, ready for clients.
+import { DataPlane, HOST } from "../ingress/data-plane.mjs";
+import { ChatCluster } from "./chat-cluster.mjs";
+
+/** Clients of a pod that leave it within a second. */
+export const PACE = 100;
+
+/**
+ * @param {<T>(thing: T & {close: () => unknown}) => T} open closes it with the case
+ * @param {string} name
+ * @param {object} [spec] beside the ingress
+ * @param {"HAProxyTech" | "Nginx"} [controller]
+ */
+export async function serve(open, name, spec = {}, controller = "HAProxyTech") {
+  const cluster = open(await new ChatCluster(name).open());
+  await cluster.apply({ replicas: 3, drain: { clientsPerSecond: PACE }, ingress: { controller, host: HOST }, ...spec });
+  await cluster.is("Ready");
+  const plane = open(await DataPlane.start(cluster, controller));
+  await cluster.is("IngressReady");
+  return { cluster, plane };
+}
