@@ -37,7 +37,7 @@ const BATCHES: Batches = Batches {
     expires: Duration::from_secs(30),
     heartbeat: Duration::from_secs(2),
     // Who connects meanwhile waits no longer than that for what it has seen elsewhere.
-    gather: Duration::from_millis(5),
+    gather: Duration::from_millis(10),
 };
 
 pub(super) struct Stream {
