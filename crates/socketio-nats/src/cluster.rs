@@ -175,7 +175,9 @@ impl NatsCluster {
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
         let looked = Arc::new(Level::default());
         let gate = Gate::new(&ports, looked.clone());
-        let follower = Follower::new(source.clone(), log, into, looked);
+        let served = pipeline.clone();
+        let awaited = Arc::new(move || served.is_awaited());
+        let follower = Follower::new(source.clone(), log, into, looked, awaited);
         let (replays, replays_asked) = Replays::new();
         let engine = Engine {
             follower,

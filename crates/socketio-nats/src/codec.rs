@@ -78,6 +78,11 @@ fn add_field(bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(b"\xa4more\xc3");
 }
 
+/// Whether the version is one that this release reads.
+pub(crate) fn is_known(bytes: &[u8]) -> bool {
+    matches!(bytes, [VERSION | NEXT, ..])
+}
+
 /// Reads a value.
 ///
 /// # Errors

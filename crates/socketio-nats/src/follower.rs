@@ -9,19 +9,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use chatcluster_socketio::level::Level;
+use chatcluster_socketio::outside;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use crate::codec;
 use crate::counters::Counters;
 use crate::epoch::{Epoch, EpochError};
 use crate::names::Names;
 use crate::opening::open_buckets;
 use crate::options::Options;
-use crate::pipeline::Item;
-use crate::ports::{LogMessage, LogMessages, LogOutcome, LogState, Ports};
+use crate::pipeline::{Content, Item};
+use crate::ports::{Awaited, LogMessage, LogMessages, LogOutcome, LogState, Ports};
 use crate::read_model::ReadModel;
 use crate::stream::StreamError;
 
@@ -101,8 +101,11 @@ pub(crate) struct Follower {
     connections: watch::Receiver<u64>,
     /// The last connection on which the log was looked at.
     looked: Arc<Level>,
+    awaited: Awaited,
     /// When the message at `last` was logged: another one there means that the log was set back.
     last_published: Option<i64>,
+    /// The last message's, by its token: mostly the next one's, too.
+    namespace: Arc<str>,
     moved_at: Instant,
 }
 
@@ -112,6 +115,7 @@ impl Follower {
         (epoch, stream_created, last): (u64, i64, u64),
         (items, health): (mpsc::Sender<Item>, watch::Sender<Option<String>>),
         looked: Arc<Level>,
+        awaited: Awaited,
     ) -> Self {
         Self {
             connections: source.ports.connections.clone(),
@@ -122,7 +126,9 @@ impl Follower {
             last,
             health,
             looked,
+            awaited,
             last_published: None,
+            namespace: Arc::default(),
             moved_at: Instant::now(),
         }
     }
@@ -188,7 +194,7 @@ impl Follower {
         }
         self.looked.set(connection);
         let next = self.last + u64::from(self.last_published.is_none());
-        self.source.ports.log.read(next).await
+        self.source.ports.log.read(next, self.awaited.clone()).await
     }
 
     /// A message, or what came in its place, and what is here behind it.
@@ -197,9 +203,11 @@ impl Follower {
         mut message: Option<LogOutcome>,
         messages: &mut LogMessages,
     ) -> Result<(), Trouble> {
+        // Once for all of them.
+        let now = outside::since_1970();
         for left in (0..BURST).rev() {
             match message {
-                Some(Ok(message)) => self.on_message(message).await?,
+                Some(Ok(message)) => self.on_message(message, now).await?,
                 Some(Err(source)) => return Err(Trouble::Read(source)),
                 None => return Err(Trouble::Stuck),
             }
@@ -215,7 +223,7 @@ impl Follower {
         Ok(())
     }
 
-    async fn on_message(&mut self, message: LogMessage) -> Result<(), Trouble> {
+    async fn on_message(&mut self, message: LogMessage, now: Duration) -> Result<(), Trouble> {
         let (position, published) = (message.position, message.published);
         if position == self.last && self.last_published.is_some_and(|last| last != published) {
             return self.set_back().await;
@@ -228,15 +236,15 @@ impl Follower {
             self.skip(position - 1).await?;
         }
         let namespace = self.source.names.namespace_token(&message.subject);
-        let logged = codec::decode(&message.payload);
-        if let Err(error) = &logged {
-            tracing::debug!(position, %error, "a message of the log cannot be read");
+        let namespace = namespace.unwrap_or_default();
+        if *self.namespace != *namespace {
+            self.namespace = namespace.into();
         }
         let item = Item::Message {
             position,
-            namespace: namespace.unwrap_or_default().into(),
-            logged: logged.ok().map(Box::new),
-            age: message.age,
+            namespace: self.namespace.clone(),
+            age: message.age(now),
+            content: Content::Packed(message.payload),
         };
         self.last = position;
         self.last_published = Some(published);

@@ -2,7 +2,9 @@
 //!
 //! One task does it all, so that every namespace sees the positions in their order and nothing between two of them.
 
+mod content;
 mod item;
+mod progress;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,16 +12,21 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chatcluster_socketio::adapter::Local;
-use chatcluster_socketio::log::{AppendDone, Appended, Committed, Entry};
+use chatcluster_socketio::log::{AppendDone, Appended, Committed, Unpack};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::appends::{Appends, duplicate_of, tell};
 use crate::counters::Counters;
 use crate::names::token;
 use crate::read_model::{ReadModel, commit, try_commit};
 
+pub(crate) use content::Content;
 pub(crate) use item::{Item, Logged};
+pub(crate) use progress::Progress;
+
+use content::unpack;
+use item::Submitted;
 
 /// Items between the follower and the delivery; beyond it the follower stops reading, and NATS keeps the rest.
 pub(crate) const QUEUE: usize = 4096;
@@ -37,21 +44,6 @@ struct State {
     namespaces: BTreeMap<Box<str>, Weak<dyn Local>>,
 }
 
-/// How far a node has come in the log.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Progress {
-    /// Everything up to here has been delivered.
-    pub(crate) completed: u64,
-    /// Where the log ended when the node began to read it: before that, it is not up to date.
-    pub(crate) target: u64,
-}
-
-impl Progress {
-    pub(crate) fn is_caught_up(&self) -> bool {
-        self.completed >= self.target
-    }
-}
-
 /// The delivering end of one node's log.
 pub(crate) struct Pipeline {
     state: Mutex<State>,
@@ -59,6 +51,8 @@ pub(crate) struct Pipeline {
     progress: watch::Sender<Progress>,
     /// How often the read models were given up: what an earlier log said is not stored in them again.
     resets: AtomicU64,
+    /// Reads entries of which nobody here had asked what they say.
+    unpack: Arc<Unpack>,
     counters: Arc<Counters>,
 }
 
@@ -86,6 +80,7 @@ impl Pipeline {
                 target: end,
             }),
             resets: AtomicU64::new(0),
+            unpack: unpack(counters.clone()),
             counters,
         })
     }
@@ -115,6 +110,13 @@ impl Pipeline {
             .lock()
             .namespaces
             .remove(token(namespace).as_str());
+    }
+
+    /// Whether somebody here waits for what the log says next. An append does not count: who waits for one is told of it as
+    /// soon as it is read, and only while nobody is connected is that some milliseconds later.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let locals = locals(&self.state.lock());
+        locals.iter().any(|local| local.has_members())
     }
 
     /// Calls back once this node has delivered what was appended.
@@ -192,7 +194,8 @@ impl Pipeline {
         unsettled: &AtomicUsize,
     ) -> bool {
         let mut is_to_tell = false;
-        for item in batch.drain(..) {
+        for mut item in batch.drain(..) {
+            item.read_if(|namespace| self.read_models.contains_key(namespace));
             if unsettled.load(Ordering::Relaxed) == 0 && !self.has_to_wait(&item) {
                 self.hand_over(item, Committed::Stored);
                 is_to_tell = true;
@@ -214,9 +217,9 @@ impl Pipeline {
         match item {
             Item::Message {
                 namespace,
-                logged: Some(logged),
+                content: Content::Read(logged),
                 ..
-            } => logged.record.is_some() && self.read_models.contains_key(namespace),
+            } => logged.record.is_some() && self.read_models.contains_key(&**namespace),
             Item::NewEpoch { .. } => true,
             _ => false,
         }
@@ -228,9 +231,9 @@ impl Pipeline {
             Item::Message {
                 position,
                 namespace,
-                logged: Some(logged),
+                content: Content::Read(logged),
                 ..
-            } => match (self.read_models.get(namespace), &logged.record) {
+            } => match (self.read_models.get(&**namespace), &logged.record) {
                 (Some(model), Some(record)) => Some(commit(model, *position, record).await),
                 _ => None,
             },
@@ -265,13 +268,13 @@ impl Pipeline {
             let Item::Message {
                 position,
                 namespace,
-                logged: Some(logged),
+                content: Content::Read(logged),
                 ..
             } = &submitted.item
             else {
                 return settled;
             };
-            let model = self.read_models.get(namespace);
+            let model = self.read_models.get(&**namespace);
             let (Committed::Failed, Some(model), Some(record)) = (settled, model, &logged.record)
             else {
                 return settled;
@@ -295,13 +298,13 @@ impl Pipeline {
     }
 
     fn hand_over(&self, item: Item, fate: Committed) {
-        let (position, namespace, logged, age) = match item {
+        let (position, namespace, content, age) = match item {
             Item::Message {
                 position,
                 namespace,
-                logged,
+                content,
                 age,
-            } => (position, namespace, logged, age),
+            } => (position, namespace, content, age),
             Item::Gap { position } => return self.restart(None, position, None),
             Item::NewEpoch {
                 epoch,
@@ -318,21 +321,21 @@ impl Pipeline {
         let local = {
             let mut state = self.state.lock();
             state.delivered = position;
-            state.namespaces.get(&namespace).and_then(Weak::upgrade)
+            state.namespaces.get(&*namespace).and_then(Weak::upgrade)
         };
-        match (fate, logged, local) {
+        match (fate, local) {
             // The row with the lower position wins, on every node alike: the later one reaches nobody (semantics 12). A
             // node that reads on after a restart finds its own rows there: they are no duplicates.
-            (Committed::Duplicate { first }, ..) if first != position => {
+            (Committed::Duplicate { first }, _) if first != position => {
                 return self.complete(position, Some(first));
             }
-            (_, Some(logged), Some(local)) => {
+            _ if !content.is_readable() => self.counters.unreadable_messages.increment(),
+            (_, None) => self.counters.entries_foreign.increment(),
+            (_, Some(local)) => {
                 self.counters.entries_delivered.increment();
-                let entry = Entry::aged(position, logged.envelope, age);
+                let entry = content.into_entry(position, age, &self.unpack);
                 local.deliver(&Arc::new(entry));
             }
-            (_, None, _) => self.counters.unreadable_messages.increment(),
-            (_, Some(_), None) => self.counters.entries_foreign.increment(),
         }
         self.complete(position, None);
     }
@@ -389,24 +392,21 @@ fn locals(state: &State) -> Vec<Arc<dyn Local>> {
         .collect()
 }
 
-/// An item whose record, if it has one, is with the read model.
-struct Submitted {
-    item: Item,
-    fate: Option<oneshot::Receiver<Committed>>,
-    /// Resets of the read models before it.
-    resets: u64,
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use bytes::Bytes;
     use chatcluster_harness::within;
     use chatcluster_socketio::Event;
     use chatcluster_socketio::adapter::{Answer, Cast, Request, Swept};
-    use chatcluster_socketio::log::{Busy, CommitDone, Envelope, Record, Store, Target};
+    use chatcluster_socketio::log::{Busy, CommitDone, Entry, Envelope, Record, Store, Target};
     use chatcluster_socketio::session::StoreError;
     use futures_util::future::BoxFuture;
+    use serde::Serialize;
 
+    use crate::codec;
     use crate::read_model::ResetError;
 
     /// A read model that has these rows from before, by key; it fails as often as told.
@@ -448,16 +448,41 @@ mod tests {
 
     /// Notes what it is delivered.
     #[derive(Default)]
-    struct Notes(Mutex<Vec<u64>>, Mutex<Vec<(u64, u64)>>);
+    struct Notes(Mutex<Vec<u64>>, Mutex<Vec<(u64, u64)>>, AtomicBool);
 
     impl Local for Notes {
         fn deliver(&self, entry: &Arc<Entry>) {
             self.0.lock().push(entry.position);
         }
         fn advance(&self, _: u64) {}
+        fn has_members(&self) -> bool {
+            self.2.load(Ordering::Relaxed)
+        }
         fn restart(&self, epoch: u64, position: u64) {
             self.1.lock().push((epoch, position));
         }
+        fn receive(&self, _: Cast) {}
+        fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
+            Box::pin(std::future::pending())
+        }
+        fn assert(self: Arc<Self>, _: Swept) -> BoxFuture<'static, Result<bool, StoreError>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// Keeps what it is delivered.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Arc<Entry>>>);
+
+    impl Local for Kept {
+        fn deliver(&self, entry: &Arc<Entry>) {
+            self.0.lock().push(entry.clone());
+        }
+        fn advance(&self, _: u64) {}
+        fn has_members(&self) -> bool {
+            false
+        }
+        fn restart(&self, _: u64, _: u64) {}
         fn receive(&self, _: Cast) {}
         fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
             Box::pin(std::future::pending())
@@ -485,11 +510,14 @@ mod tests {
             event: Event::new("e", &position).unwrap(),
             announced_by: None,
         };
-        let logged = Logged { envelope, record };
+        packed(position, &Logged { envelope, record })
+    }
+
+    fn packed<T: Serialize>(position: u64, payload: &T) -> Item {
         Item::Message {
             position,
             namespace: token("/").into(),
-            logged: Some(Box::new(logged)),
+            content: Content::Packed(codec::encode(payload).unwrap()),
             age: Duration::ZERO,
         }
     }
@@ -522,18 +550,56 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_log_is_awaited_while_a_namespace_has_members() {
+        let (notes, pipeline) = delivered(Arc::default(), Vec::new()).await;
+        assert!(!pipeline.is_awaited());
+        notes.2.store(true, Ordering::Relaxed);
+        assert!(pipeline.is_awaited());
+        drop(notes);
+        assert!(!pipeline.is_awaited(), "it is gone");
+    }
+
+    #[tokio::test]
     async fn what_another_release_wrote_is_counted_and_passed_over() {
-        let unreadable = Item::Message {
-            position: 2,
-            namespace: token("/").into(),
-            logged: None,
-            age: Duration::ZERO,
-        };
-        let items = vec![message(1, 1), unreadable, message(3, 3)];
+        let items = vec![message(1, 1), packed(2, &"no event"), message(3, 3)];
         let (notes, pipeline) = delivered(Arc::default(), items).await;
         assert_eq!(*notes.0.lock(), [1, 3]);
         assert_eq!(pipeline.counters.unreadable_messages.get(), 1);
         assert_eq!(pipeline.progress().borrow().completed, 3);
+    }
+
+    #[tokio::test]
+    async fn where_no_row_is_kept_what_cannot_be_read_is_counted_when_its_version_or_somebody_says_so()
+     {
+        let pipeline = Pipeline::new(1, (0, 5), &HashMap::new(), Arc::default());
+        let kept = Arc::new(Kept::default());
+        let local: Arc<dyn Local> = kept.clone();
+        pipeline.follow("/", Arc::downgrade(&local));
+        let of_version = |position, version| Item::Message {
+            position,
+            namespace: token("/").into(),
+            content: Content::Packed(Bytes::copy_from_slice(&[version, 0xc1])),
+            age: Duration::ZERO,
+        };
+        let (items, received) = mpsc::channel(QUEUE);
+        let broken = [
+            of_version(1, codec::VERSION),
+            of_version(2, codec::NEXT + 1),
+        ];
+        for item in broken.into_iter().chain([message(3, 3)]) {
+            items.send(item).await.unwrap();
+        }
+        drop(items);
+        within("the end of the log", pipeline.clone().run(received)).await;
+        let counted = || pipeline.counters.unreadable_messages.get();
+        assert_eq!(counted(), 1, "another version");
+        let kept = kept.0.lock();
+        let positions: Vec<u64> = kept.iter().map(|entry| entry.position).collect();
+        assert_eq!(positions, [1, 3]);
+        let nobody = Target::Rooms([].into_iter().collect());
+        assert_eq!(kept[0].envelope().target, nobody);
+        assert_eq!(kept[1].envelope().target, Target::All);
+        assert_eq!(counted(), 2);
     }
 
     #[tokio::test(start_paused = true)]

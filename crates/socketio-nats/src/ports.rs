@@ -47,10 +47,16 @@ pub(crate) struct LogMessage {
     pub(crate) position: u64,
     /// When it was logged, in nanoseconds since 1970.
     pub(crate) published: i64,
-    /// How long ago that is.
-    pub(crate) age: Duration,
     pub(crate) subject: Subject,
     pub(crate) payload: Bytes,
+}
+
+impl LogMessage {
+    /// How long ago it was logged, at a time since 1970.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        let logged = u64::try_from(self.published).unwrap_or_default();
+        now.saturating_sub(Duration::from_nanos(logged))
+    }
 }
 
 /// Where a message is in the log.
@@ -63,6 +69,10 @@ pub(crate) struct LogAck {
 
 /// A message of the log, or why there is none.
 pub(crate) type LogOutcome = Result<LogMessage, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Says whether somebody waits for the log's next message. While nobody does, messages may come some milliseconds late and many
+/// at a time.
+pub(crate) type Awaited = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// The log, a part of it.
 pub(crate) type LogMessages = BoxStream<'static, LogOutcome>;
@@ -78,7 +88,7 @@ pub(crate) trait Log: Send + Sync {
     fn count_since(&self, age: Duration) -> BoxFuture<'_, Result<u64, Trouble>>;
 
     /// Messages in their order: from the first one that is there at this position or above it.
-    fn read(&self, from: u64) -> BoxFuture<'_, Result<LogMessages, Trouble>>;
+    fn read(&self, from: u64, awaited: Awaited) -> BoxFuture<'_, Result<LogMessages, Trouble>>;
 
     /// Tries once to publish. Whatever comes back, or nothing, it may have been stored.
     fn publish(

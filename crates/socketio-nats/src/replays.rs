@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chatcluster_socketio::NotRecovered;
 use chatcluster_socketio::log::{Entry, Record};
+use chatcluster_socketio::outside;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
@@ -135,7 +136,8 @@ impl Reader {
         if reached >= through {
             return Ok(read);
         }
-        let messages = self.source.ports.log.read(reached + 1).await;
+        let log = &self.source.ports.log;
+        let messages = log.read(reached + 1, Arc::new(|| true)).await;
         let mut messages = messages.map_err(|_| NotRecovered::TimedOut)?;
         let mut bytes = 0;
         while reached < through {
@@ -159,7 +161,8 @@ impl Reader {
             if self.is_copy(token, reached, logged.record.as_ref()).await {
                 continue;
             }
-            let entry = Arc::new(Entry::aged(reached, logged.envelope, message.age));
+            let age = message.age(outside::since_1970());
+            let entry = Arc::new(Entry::aged(reached, logged.envelope, age));
             if let Some(entries) = read.get_mut(token) {
                 entries.push(entry);
             }

@@ -151,6 +151,8 @@ pub trait Local: Send + Sync + 'static {
     /// The log has been followed up to `position`, and what is not delivered by now is not for this namespace. Called from
     /// the place that delivers.
     fn advance(&self, position: u64);
+    /// Whether somebody is connected here, or is about to be: while nobody is, the log may be followed at leisure.
+    fn has_members(&self) -> bool;
     /// The log cannot be followed any further from where this node was: it goes on after `position`, in `epoch`. Whoever
     /// is connected may have missed something, so every session ends, and none from before is recovered (semantics 11).
     fn restart(&self, epoch: u64, position: u64);

@@ -178,6 +178,15 @@ impl Event {
         Ok(event)
     }
 
+    /// One that nobody is sent.
+    pub(crate) fn empty() -> Self {
+        Self {
+            json: "[\"\"".into(),
+            position_at: None,
+            attachments: Vec::new(),
+        }
+    }
+
     /// Passes arguments on as they came.
     ///
     /// # Errors

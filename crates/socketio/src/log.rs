@@ -3,6 +3,7 @@
 //! Clients get an event *because* the log took it: one order for everybody (semantics 8 and 9). This module holds the
 //! words; [`crate::adapter`] holds the contract, `adapter::memory` the in-process form.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -42,6 +43,17 @@ pub struct Envelope {
     /// The connection that emitted it to its own client, if it is such an event: what that connection sends past the log
     /// waits for it.
     pub announced_by: Option<ConnectionId>,
+}
+
+impl Envelope {
+    fn for_nobody() -> Self {
+        Self {
+            target: Target::Rooms(SmallVec::new()),
+            except: SmallVec::new(),
+            event: Event::empty(),
+            announced_by: None,
+        }
+    }
 }
 
 /// Tells the connections of one session apart; random, and no secret.
@@ -139,17 +151,45 @@ pub struct Appended {
 /// Called once when an append has been decided. Must not block.
 pub type AppendDone = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
 
+/// Reads what an adapter has packed; `None` if it is not what it should be.
+pub type Unpack = dyn Fn(&[u8]) -> Option<Envelope> + Send + Sync;
+
 /// A log entry, shared by every node of a process and by every receiver.
-#[derive(Debug)]
 pub struct Entry {
     /// Its place in the order.
     pub position: u64,
-    /// What it says and to whom.
-    pub envelope: Envelope,
     /// When it was appended: decides whether its loss from the memory window is a gap.
     pub appended_at: Instant,
+    /// Of an entry that was not read when it was made.
+    packed: Option<(Bytes, Arc<Unpack>)>,
+    said: OnceLock<Box<Said>>,
+}
+
+/// What an entry says, and how that is sent.
+#[derive(Debug)]
+struct Said {
+    envelope: Envelope,
     with_offset: OnceLock<Frames>,
     without_offset: OnceLock<Frames>,
+}
+
+impl From<Envelope> for Said {
+    fn from(envelope: Envelope) -> Self {
+        Self {
+            envelope,
+            with_offset: OnceLock::new(),
+            without_offset: OnceLock::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("position", &self.position)
+            .field("said", &self.said.get())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Entry {
@@ -158,52 +198,90 @@ impl Entry {
     pub fn new(position: u64, envelope: Envelope) -> Self {
         Self {
             position,
-            envelope,
             appended_at: Instant::now(),
-            with_offset: OnceLock::new(),
-            without_offset: OnceLock::new(),
+            packed: None,
+            said: OnceLock::from(Box::new(envelope.into())),
         }
     }
 
     /// As [`Entry::new`], for an envelope that was appended some time ago.
     #[must_use]
     pub fn aged(position: u64, envelope: Envelope, age: Duration) -> Self {
-        let mut entry = Self::new(position, envelope);
+        Self::new(position, envelope).since(age)
+    }
+
+    /// As [`Entry::aged`], of an envelope that is read when somebody asks what it says: where nobody is connected, most
+    /// entries are kept for a while and never read. What cannot be read is for nobody.
+    #[must_use]
+    pub fn packed(position: u64, bytes: Bytes, unpack: Arc<Unpack>, age: Duration) -> Self {
+        let entry = Self {
+            position,
+            appended_at: Instant::now(),
+            packed: Some((bytes, unpack)),
+            said: OnceLock::new(),
+        };
+        entry.since(age)
+    }
+
+    fn since(mut self, age: Duration) -> Self {
         // A machine that has been up for less time than that cannot say it; the entry is then kept longer than needed.
-        if let Some(appended_at) = entry.appended_at.checked_sub(age) {
-            entry.appended_at = appended_at;
+        if let Some(appended_at) = self.appended_at.checked_sub(age) {
+            self.appended_at = appended_at;
         }
-        entry
+        self
+    }
+
+    fn said(&self) -> &Said {
+        self.said.get_or_init(|| {
+            let packed = self.packed.as_ref();
+            let envelope = packed.and_then(|(bytes, unpack)| unpack(bytes));
+            Box::new(envelope.unwrap_or_else(Envelope::for_nobody).into())
+        })
+    }
+
+    /// What it says and to whom.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        &self.said().envelope
     }
 
     /// The frames for recoverable connections, encoded once for all of them.
     pub(crate) fn frames_with_offset(&self, namespace: &str, epoch: u64) -> &Frames {
-        self.with_offset.get_or_init(|| {
+        let said = self.said();
+        said.with_offset.get_or_init(|| {
             let offset = Offset {
                 epoch,
                 position: self.position,
             };
-            let event = &self.envelope.event;
+            let event = &said.envelope.event;
             event.frames(namespace, None, self.position, Some(&offset.to_string()))
         })
     }
 
     /// The frames for connections without recovery, encoded once for all of them.
     pub(crate) fn frames_without_offset(&self, namespace: &str) -> &Frames {
-        self.without_offset.get_or_init(|| {
-            self.envelope
-                .event
-                .frames(namespace, None, self.position, None)
+        let said = self.said();
+        said.without_offset.get_or_init(|| {
+            let event = &said.envelope.event;
+            event.frames(namespace, None, self.position, None)
         })
+    }
+
+    /// Bytes of what it says; packed or not, so that it is the same before and after it was read.
+    fn said_bytes(&self) -> usize {
+        match &self.packed {
+            Some((bytes, _)) => bytes.len(),
+            None => self.envelope().event.len_bytes(),
+        }
     }
 
     /// Bytes that this entry holds while it waits for its delivery, roughly.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.envelope.event.len_bytes() + 256
+        self.said_bytes() + 256
     }
 
     /// Bytes that keeping this entry costs, roughly: its JSON, one set of frames and the bookkeeping.
     pub(crate) fn len_bytes(&self) -> usize {
-        2 * self.envelope.event.len_bytes() + 256
+        2 * self.said_bytes() + 256
     }
 }

@@ -245,7 +245,7 @@ impl Member {
 
     /// True if this very connection announced the entry, not an earlier one of the same session.
     fn is_own(&self, entry: &Entry) -> bool {
-        entry.envelope.announced_by == Some(self.socket.connection())
+        entry.envelope().announced_by == Some(self.socket.connection())
     }
 
     /// An entry was sent, live: what waited behind it may go if it is an own unicast event.
@@ -297,10 +297,11 @@ pub(crate) fn is_entitled(entry: &Entry, sid: Sid, start: u64, intervals: &[Inte
                 .iter()
                 .any(|i| i.room == *room && i.covers(entry.position))
     };
-    let is_target = match &entry.envelope.target {
+    let envelope = entry.envelope();
+    let is_target = match &envelope.target {
         Target::All => true,
         Target::Session(to) => *to == sid,
         Target::Rooms(rooms) => rooms.iter().any(was_in),
     };
-    is_target && !entry.envelope.except.iter().any(was_in)
+    is_target && !envelope.except.iter().any(was_in)
 }

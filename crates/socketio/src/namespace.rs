@@ -285,6 +285,11 @@ impl Local for Namespace {
         self.position.raise(position);
     }
 
+    fn has_members(&self) -> bool {
+        let registry = self.registry.lock();
+        registry.len() > 0 || !registry.arrivals.is_empty()
+    }
+
     fn restart(&self, epoch: u64, position: u64) {
         let (sockets, why) = self.registry.lock().restart(epoch, position);
         self.position.set(position);

@@ -4,8 +4,8 @@
 //! live delivery shows what is above it, replay too (semantics 15).
 
 mod replay;
+mod shared;
 
-use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use crate::recovery::Arrivals;
 use crate::sid::Sid;
 use crate::socket::Socket;
 use crate::window::Window;
+
+use shared::Shared;
 
 pub(crate) use replay::{CatchUp, Missed, Older, Placed};
 
@@ -257,9 +259,14 @@ impl Registry {
         }
         self.last = entry.position;
         self.window.push(entry.clone());
+        if self.members.is_empty() {
+            // Nor is it read, if it has not been.
+            return after;
+        }
         let offset = self.offset();
         let mut chosen = std::mem::take(&mut self.chosen);
-        self.select(&entry.envelope.target, &entry.envelope.except, &mut chosen);
+        let envelope = entry.envelope();
+        self.select(&envelope.target, &envelope.except, &mut chosen);
         for slot in &chosen {
             let member = &mut self.members[*slot];
             if member.cursor.is_none() {
@@ -347,27 +354,6 @@ impl Registry {
             epoch: self.epoch,
             position: self.last,
         }
-    }
-}
-
-/// The frames of an unlogged event, encoded once for all that are up to date.
-#[derive(Default)]
-struct Shared {
-    with_offset: OnceCell<Frames>,
-    without_offset: OnceCell<Frames>,
-}
-
-impl Shared {
-    fn of(&self, event: &Event, namespace: &str, offset: Offset, socket: &Socket) -> &Frames {
-        let (frames, text) = if socket.has_offsets() {
-            (&self.with_offset, Some(offset))
-        } else {
-            (&self.without_offset, None)
-        };
-        frames.get_or_init(|| {
-            let text = text.map(|offset| offset.to_string());
-            event.frames(namespace, None, offset.position, text.as_deref())
-        })
     }
 }
 

@@ -126,6 +126,11 @@ impl Local for GatedLocal {
         });
     }
 
+    fn has_members(&self) -> bool {
+        let local = self.local.upgrade();
+        local.is_some_and(|local| local.has_members())
+    }
+
     fn restart(&self, epoch: u64, position: u64) {
         let local = self.local.clone();
         self.gate.pass(move || {

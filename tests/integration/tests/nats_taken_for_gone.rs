@@ -9,7 +9,7 @@ use chatcluster_harness::adapters::{ClusterUnderTest, OverNats};
 use chatcluster_harness::{Nodes, Proxy, until, within};
 use chatcluster_integration::recovering;
 use chatcluster_socketio::adapter::Cluster;
-use chatcluster_socketio::{Event, NodeId, SessionKey, Sid};
+use chatcluster_socketio::{Config, Event, NodeId, SessionKey, Sid};
 use chatcluster_socketio_nats::{NatsCluster, Options, codec};
 
 #[path = "support/bucket.rs"]
@@ -20,19 +20,24 @@ use bucket::{sessions, stored};
 /// How long a client may stay away, where nodes sweep: longer than a node takes to be back and to look.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// One that passes while a node is cut off; NATS takes a lifetime of a second or more.
+const SHORT: Duration = Duration::from_secs(2);
+
 /// Nodes that sweep; all but the first reach NATS through a proxy.
 struct Sweeping {
     nats: OverNats,
     proxy: Proxy,
+    window: Duration,
     clusters: Mutex<Vec<NatsCluster>>,
 }
 
 impl Sweeping {
-    async fn start() -> Self {
+    async fn start(window: Duration) -> Self {
         let nats = OverNats::start().await;
         Self {
             proxy: Proxy::before(nats.0.address()),
             nats,
+            window,
             clusters: Mutex::default(),
         }
     }
@@ -52,18 +57,22 @@ impl ClusterUnderTest for Sweeping {
         let joining = NatsCluster::join(Options::new(url, "test"), node, HashMap::new());
         let runtime = tokio::runtime::Handle::current();
         let joined = tokio::task::block_in_place(|| runtime.block_on(joining)).unwrap();
-        joined.sweep_sessions(WINDOW);
+        joined.sweep_sessions(self.window);
         clusters.push(joined.clone());
         Arc::new(joined)
     }
 }
 
+fn config(window: Duration) -> Config {
+    let mut config = recovering();
+    config.recovery.as_mut().unwrap().window = window;
+    config
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_taken_for_gone_keeps_the_sessions_of_its_clients() {
-    let sweeping = Sweeping::start().await;
-    let mut config = recovering();
-    config.recovery.as_mut().unwrap().window = WINDOW;
-    let nodes = Nodes::plain(2, &config, &sweeping).await;
+    let sweeping = Sweeping::start(WINDOW).await;
+    let nodes = Nodes::plain(2, &config(WINDOW), &sweeping).await;
     let elsewhere = nodes[0].connect().await;
     let (first, second) = (nodes[1].connect().await, nodes[1].connect().await);
     let event = Event::new("m", &1).unwrap();
@@ -118,5 +127,43 @@ async fn a_node_that_was_taken_for_gone_keeps_the_sessions_of_its_clients() {
         assert!(back.has_recovered(&carried));
     }
     assert!(!elsewhere.is_closed());
+    nodes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_cut_off_for_longer_than_the_window_keeps_its_clients_and_not_their_sessions()
+ {
+    let sweeping = Sweeping::start(SHORT).await;
+    let nodes = Nodes::plain(2, &config(SHORT), &sweeping).await;
+    let client = nodes[1].connect().await;
+    let (sweeper, owner) = (sweeping.cluster(0), sweeping.cluster(1));
+    let bucket = sessions(&sweeping.nats).await;
+    until("the sweep at the start", || {
+        sweeper.counters().sweeps.get() == 1
+    })
+    .await;
+    assert_eq!(stored(&bucket).await.len(), 1);
+    sweeping.proxy.cut().await;
+    until("its session is swept", || {
+        sweeper.counters().sessions_swept.get() == 1
+    })
+    .await;
+    within("its window passes", async {
+        while !stored(&bucket).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let event = Event::new("m", &1).unwrap();
+    let logged = nodes[0].main().all().append(event, None).decided();
+    within("an append", logged).await.unwrap();
+    sweeping.proxy.heal().await;
+    client.event("m").await;
+    assert!(!client.is_closed(), "it was sent what it had missed");
+    assert_eq!(owner.counters().sessions_asserted.get(), 0);
+    assert!(stored(&bucket).await.is_empty());
+    let carried = client.cut().await;
+    let back = nodes[0].resume(&carried).await;
+    assert!(!back.has_recovered(&carried));
     nodes.stop().await;
 }

@@ -35,6 +35,10 @@ impl Local for Fake {
     fn advance(&self, _: u64) {}
     fn deliver(&self, _: &Arc<Entry>) {}
 
+    fn has_members(&self) -> bool {
+        false
+    }
+
     fn restart(&self, _: u64, _: u64) {}
 
     fn receive(&self, cast: Cast) {

@@ -4,7 +4,7 @@
 //! quiet stream, and jumps over what was purged without a word.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::Context;
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::follower::Trouble;
 use crate::names::Names;
 use crate::options::Options;
-use crate::ports::{Log, LogAck, LogMessage, LogMessages, LogOutcome, LogState};
+use crate::ports::{Awaited, Log, LogAck, LogMessage, LogMessages, LogOutcome, LogState};
 use crate::publisher::Failure;
 use crate::stream::{self, StreamError};
 
@@ -36,6 +36,8 @@ const BATCHES: Batches = Batches {
     size: 1000,
     expires: Duration::from_secs(30),
     heartbeat: Duration::from_secs(2),
+    // Who connects meanwhile waits no longer than that for what it has seen elsewhere.
+    gather: Duration::from_millis(10),
 };
 
 pub(super) struct Stream {
@@ -97,7 +99,7 @@ impl Log for Stream {
         })
     }
 
-    fn read(&self, from: u64) -> BoxFuture<'_, Result<LogMessages, Trouble>> {
+    fn read(&self, from: u64, awaited: Awaited) -> BoxFuture<'_, Result<LogMessages, Trouble>> {
         Box::pin(async move {
             let from = DeliverPolicy::ByStartSequence {
                 start_sequence: from.max(1),
@@ -105,7 +107,8 @@ impl Log for Stream {
             let consumer = self.consumer(from).await?;
             let consumer = &consumer.cached_info().name;
             let stream = self.names.stream();
-            let messages = Pull::open(&self.client, (&stream, consumer), BATCHES, read);
+            let how = (BATCHES, awaited);
+            let messages = Pull::open(&self.client, (&stream, consumer), how, read);
             let opened = timeout(CALL, messages).await;
             let opened = opened.map_err(|_| Trouble::NoAnswer)?;
             let messages = opened.map_err(|source| Trouble::Read(source.into()))?;
@@ -162,12 +165,9 @@ fn state_of(info: &Info) -> LogState {
 fn read(message: Message) -> LogOutcome {
     let reply = message.reply.as_deref().unwrap_or_default();
     let (position, published) = stored_at(reply).ok_or("a message that is of no stream")?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let logged = Duration::from_nanos(u64::try_from(published).unwrap_or_default());
     Ok(LogMessage {
         position,
         published,
-        age: now.unwrap_or_default().saturating_sub(logged),
         subject: message.subject,
         payload: message.payload,
     })

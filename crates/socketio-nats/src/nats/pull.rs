@@ -3,6 +3,9 @@
 //! The client library's own stream hands out the whole context with each message and sets a timer for the next one: a fifth
 //! of what it cost a node to read past a message that concerns none of its clients. Here a message costs one look into the
 //! subscription's queue.
+//!
+//! While somebody waits for what comes, more is asked for before it is needed, and each message is sent when it is there.
+//! While nobody does, a node is not woken for each one: it asks for what is there, and then leaves the next ones to gather.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,9 +14,9 @@ use std::time::Duration;
 use async_nats::{Client, Message, PublishError, StatusCode, Subject, SubscribeError, Subscriber};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 
-use crate::ports::LogOutcome;
+use crate::ports::{Awaited, LogOutcome};
 
 /// So many heartbeats may be missing.
 const SILENT: u32 = 2;
@@ -29,12 +32,16 @@ pub(super) struct Batches {
     pub(super) expires: Duration,
     /// How often the server says that it is still there, while it has nothing else to say; at most half of `expires`.
     pub(super) heartbeat: Duration,
+    /// How long messages are left to gather while nobody waits for them.
+    pub(super) gather: Duration,
 }
 
 impl Batches {
-    fn request(&self) -> String {
+    /// `is_once`: for what is there now or, if that is nothing, for the first that comes; what is then lacking in the batch
+    /// is not sent.
+    fn request(&self, is_once: bool) -> String {
         format!(
-            r#"{{"batch":{},"expires":{},"idle_heartbeat":{}}}"#,
+            r#"{{"batch":{},"expires":{},"idle_heartbeat":{},"no_wait":{is_once}}}"#,
             self.size,
             self.expires.as_nanos(),
             self.heartbeat.as_nanos()
@@ -63,6 +70,11 @@ pub(super) struct Pull {
     answers: Subscriber,
     /// Messages that were asked for and have not come.
     pending: usize,
+    awaited: Awaited,
+    /// Nobody waited when messages were asked for last.
+    is_gathering: bool,
+    /// Until when messages gather.
+    gathering: Option<Pin<Box<Sleep>>>,
     asking: Option<BoxFuture<'static, Result<(), PublishError>>>,
     beat: Interval,
     /// Beats since anything came.
@@ -75,7 +87,7 @@ impl Pull {
     pub(super) async fn open(
         client: &Client,
         (stream, consumer): (&str, &str),
-        batches: Batches,
+        (batches, awaited): (Batches, Awaited),
         read: fn(Message) -> LogOutcome,
     ) -> Result<Self, SubscribeError> {
         let inbox = Subject::from(client.new_inbox());
@@ -90,6 +102,9 @@ impl Pull {
             inbox,
             answers,
             pending: 0,
+            awaited,
+            is_gathering: false,
+            gathering: None,
             asking: None,
             beat,
             silent: 0,
@@ -97,12 +112,34 @@ impl Pull {
         })
     }
 
-    /// Asks for the next batch when half of the last one has come.
+    /// Whether it is time to ask for the next batch: when half of the last one has come; if nobody waits, when all of it has
+    /// that was there, and what follows has had its time to gather.
+    fn is_due(&mut self, context: &mut Context<'_>) -> bool {
+        // First, because it is asked for each message.
+        let enough = if self.is_gathering {
+            0
+        } else {
+            self.batches.size / 2
+        };
+        if self.asking.is_some() || self.pending > enough {
+            return false;
+        }
+        self.is_gathering = !(self.awaited)();
+        if !self.is_gathering {
+            return true;
+        }
+        let gathering = self.gathering.as_mut();
+        let is_gathered = gathering.is_none_or(|end| end.poll_unpin(context).is_ready());
+        self.pending == 0 && is_gathered
+    }
+
+    /// Asks for the next batch if it is time.
     fn ask(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
-        if self.asking.is_none() && self.pending <= self.batches.size / 2 {
+        if self.is_due(context) {
+            self.gathering = None;
             let client = self.client.clone();
             let (next, inbox) = (self.next.clone(), self.inbox.clone());
-            let request = self.batches.request();
+            let request = self.batches.request(self.is_gathering);
             self.pending += self.batches.size;
             self.asking = Some(Box::pin(async move {
                 let request = request.into();
@@ -123,6 +160,12 @@ impl Pull {
         let said = message.description.as_deref().unwrap_or_default();
         match status {
             StatusCode::IDLE_HEARTBEAT => Ok(()),
+            // All that was there has come. A batch that came whole is not followed by this: there is more.
+            StatusCode::NOT_FOUND if self.is_gathering => {
+                self.pending = 0;
+                self.gathering = Some(Box::pin(sleep(self.batches.gather)));
+                Ok(())
+            }
             // At the end of its time, or because another server leads the consumer now.
             StatusCode::TIMEOUT | StatusCode::REQUEST_TERMINATED if !is_final(said) => {
                 let headers = message.headers.as_ref();

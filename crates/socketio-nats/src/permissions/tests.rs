@@ -23,6 +23,9 @@ struct Quiet;
 impl Local for Quiet {
     fn deliver(&self, _: &Arc<Entry>) {}
     fn advance(&self, _: u64) {}
+    fn has_members(&self) -> bool {
+        false
+    }
     fn restart(&self, _: u64, _: u64) {}
     fn receive(&self, _: Cast) {}
     fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {

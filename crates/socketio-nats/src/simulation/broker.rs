@@ -200,11 +200,9 @@ impl State {
         }
         for (link, into, kept) in out {
             let arrive = move |_: &mut State| {
-                let age = nanoseconds(outside::since_1970()) - kept.published;
                 let message = LogMessage {
                     position: kept.position,
                     published: kept.published,
-                    age: Duration::from_nanos(u64::try_from(age).unwrap_or(0)),
                     subject: kept.subject.into(),
                     payload: kept.payload,
                 };

@@ -18,7 +18,7 @@ use crate::cells::{self, Answer, Cells, Change, Found, Page, Write};
 use crate::cluster;
 use crate::codec;
 use crate::follower::Trouble;
-use crate::ports::{Letters, Log, LogAck, LogMessages, LogState, Ports, Wire};
+use crate::ports::{Awaited, Letters, Log, LogAck, LogMessages, LogState, Ports, Wire};
 use crate::publisher::Failure;
 use crate::stream::StreamError;
 
@@ -124,7 +124,7 @@ impl Log for Port {
         })
     }
 
-    fn read(&self, from: u64) -> BoxFuture<'_, Result<LogMessages, Trouble>> {
+    fn read(&self, from: u64, _: Awaited) -> BoxFuture<'_, Result<LogMessages, Trouble>> {
         let link = self.link;
         Box::pin(async move {
             let (into, mut messages) = mpsc::unbounded_channel();

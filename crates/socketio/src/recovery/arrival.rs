@@ -32,6 +32,10 @@ impl Arrivals {
         expected.is_some_and(|expected| expected.taken_with > revision)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn expect(&mut self, sid: Sid) {
         self.0.entry(sid).or_default().connections += 1;
     }

@@ -55,7 +55,7 @@ impl Older {
     pub(crate) fn extend(&mut self, read: Vec<Arc<Entry>>, through: u64, record: &Record) {
         for entry in read {
             if is_entitled(&entry, record.sid, record.start, &record.intervals) {
-                self.bytes += entry.envelope.event.len_bytes();
+                self.bytes += entry.envelope().event.len_bytes();
                 self.entries.push_back(entry);
             }
         }
@@ -91,7 +91,7 @@ impl Missed {
             self.through = entry.position;
             if is_entitled(entry, record.sid, record.start, &record.intervals) {
                 self.events += 1;
-                self.bytes += entry.envelope.event.len_bytes();
+                self.bytes += entry.envelope().event.len_bytes();
                 self.last = Some(entry.position);
             }
         }
@@ -241,6 +241,8 @@ mod tests {
     use crate::event::Event;
     use crate::log::{Envelope, Target};
     use crate::sid::{NodeId, Sid};
+    use bytes::Bytes;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     /// A registry that has forgotten all but the last of three entries, because of their age.
@@ -336,6 +338,40 @@ mod tests {
         Record {
             quiet: quiet.expect("the node has read that far"),
             ..record(true)
+        }
+    }
+
+    #[test]
+    fn while_nobody_is_here_entries_are_kept_unread_until_somebody_may_have_missed_them() {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = reads.clone();
+        let unpack = Arc::new(move |bytes: &[u8]| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let envelope = Envelope {
+                target: Target::All,
+                except: [].into_iter().collect(),
+                event: Event::new("e", &0).unwrap(),
+                announced_by: None,
+            };
+            (bytes != b"broken").then_some(envelope)
+        });
+        let mut registry = registry(&[]);
+        for (position, packed) in (1..).zip(["", "broken", "", ""]) {
+            let packed = Bytes::from_static(packed.as_bytes());
+            let entry = Entry::packed(position, packed, unpack.clone(), Duration::ZERO);
+            registry.deliver(&Arc::new(entry));
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 0);
+        let (window, caps) = (&registry.window, Recovery::default());
+        for _ in 0..2 {
+            let mut missed = Missed::default();
+            missed.count(window, &record(true), 1, &caps);
+            assert_eq!((missed.events, missed.last), (2, Some(4)));
+            assert_eq!(
+                reads.load(Ordering::Relaxed),
+                3,
+                "each of those above 1, once"
+            );
         }
     }
 

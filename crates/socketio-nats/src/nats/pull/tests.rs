@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, stream};
 use chatcluster_harness::nats::Options;
@@ -13,6 +16,7 @@ const BATCHES: Batches = Batches {
     size: 10,
     expires: Duration::from_millis(1000),
     heartbeat: Duration::from_millis(300),
+    gather: Duration::from_millis(200),
 };
 
 fn read(message: Message) -> LogOutcome {
@@ -20,7 +24,6 @@ fn read(message: Message) -> LogOutcome {
     Ok(LogMessage {
         position: text.parse()?,
         published: 0,
-        age: Duration::ZERO,
         subject: message.subject,
         payload: message.payload,
     })
@@ -29,9 +32,11 @@ fn read(message: Message) -> LogOutcome {
 /// A stream, a consumer of it, and who reads from that.
 struct Reading {
     server: NatsServer,
+    client: Client,
     jetstream: jetstream::Context,
     consumer: String,
     pull: Pull,
+    is_awaited: Arc<AtomicBool>,
 }
 
 async fn reading() -> Reading {
@@ -52,13 +57,18 @@ async fn reading() -> Reading {
     let consumer = stream.create_consumer(config);
     let consumer = within("a consumer", consumer).await.unwrap();
     let consumer = consumer.cached_info().name.clone();
-    let pull = Pull::open(&client, (STREAM, &consumer), BATCHES, read);
+    let is_awaited = Arc::new(AtomicBool::new(true));
+    let looked_at = is_awaited.clone();
+    let awaited = Arc::new(move || looked_at.load(Ordering::Relaxed));
+    let pull = Pull::open(&client, (STREAM, &consumer), (BATCHES, awaited), read);
     let pull = within("a subscription", pull).await.unwrap();
     Reading {
         server,
+        client,
         jetstream,
         consumer,
         pull,
+        is_awaited,
     }
 }
 
@@ -79,6 +89,16 @@ impl Reading {
             let message = within("a message", self.pull.next()).await;
             assert_eq!(message.unwrap().unwrap().position, number);
         }
+    }
+
+    /// Nobody waits for messages, from the first request on.
+    async fn gathering() -> (Self, Subscriber) {
+        let reading = reading().await;
+        reading.is_awaited.store(false, Ordering::Relaxed);
+        let requests = reading.client.subscribe(reading.pull.next.clone());
+        let requests = within("a subscription", requests).await.unwrap();
+        within("a flush", reading.client.flush()).await.unwrap();
+        (reading, requests)
     }
 
     async fn error(&mut self) -> String {
@@ -135,6 +155,63 @@ async fn a_server_that_says_nothing_ends_it() {
     let mut reading = reading().await;
     reading.publish(0..1).await;
     reading.reads(0..1).await;
+    reading.server.stop().await;
+    assert_eq!(reading.error().await, Error::Silent.to_string());
+    reading.server.cont();
+}
+
+#[tokio::test]
+async fn while_nobody_waits_messages_gather_and_come_together() {
+    let (mut reading, mut requests) = Reading::gathering().await;
+    reading.publish(0..1).await;
+    reading.reads(0..1).await;
+    for first in (1..).step_by(5).take(4) {
+        // The one before is over only when it has been said that nothing is left.
+        let none = tokio::time::timeout(BATCHES.gather / 4, reading.pull.next());
+        assert!(none.await.is_err(), "nothing is there");
+        reading.publish(first..first + 5).await;
+        reading.reads(first..first + 5).await;
+    }
+    let asked = std::iter::from_fn(|| requests.next().now_or_never());
+    assert_eq!(asked.count(), 5, "one request for each five messages");
+}
+
+#[tokio::test]
+async fn what_is_behind_comes_without_a_pause_although_nobody_waits() {
+    let (mut reading, _) = Reading::gathering().await;
+    reading.publish(0..95).await;
+    let begin = tokio::time::Instant::now();
+    reading.reads(0..95).await;
+    assert!(begin.elapsed() < 5 * BATCHES.gather, "ten batches");
+}
+
+#[tokio::test]
+async fn who_begins_to_wait_is_sent_each_message_at_once() {
+    let (mut reading, mut requests) = Reading::gathering().await;
+    reading.publish(0..3).await;
+    reading.reads(0..3).await;
+    reading.is_awaited.store(true, Ordering::Relaxed);
+    for number in 3..40 {
+        reading.publish(number..number + 1).await;
+        reading.reads(number..number + 1).await;
+    }
+    let asked = std::iter::from_fn(|| requests.next().now_or_never());
+    assert!(asked.count() < 15, "batches again, asked for ahead");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_ends_it_although_nobody_waits() {
+    let (mut reading, _) = Reading::gathering().await;
+    reading.publish(0..1).await;
+    reading.reads(0..1).await;
+    // What was asked for next expires more than once.
+    let quiet = tokio::time::timeout(BATCHES.expires * 5 / 2, reading.pull.next());
+    assert!(
+        quiet.await.is_err(),
+        "nothing is read, and nothing is wrong"
+    );
+    reading.publish(1..2).await;
+    reading.reads(1..2).await;
     reading.server.stop().await;
     assert_eq!(reading.error().await, Error::Silent.to_string());
     reading.server.cont();
