@@ -39,7 +39,7 @@ const QUICK = { reconnectionDelay: 50, reconnectionDelayMax: 500 };
 class Member {
   /** What it was shown, in order, all kinds mixed. @type {Entry[]} */
   list = [];
-  /** @type {{reason: string, at: number, recovered: boolean | undefined, away: number}[]} each end of a connection, and what followed */
+  /** @type {{reason: string, at: number, failures: string[], recovered: boolean | undefined, away: number}[]} each end of a connection, the attempts that failed, and what followed */
   returns = [];
   /** @type {string[]} what a client that does as the protocol says must never see */
   surprises = [];
@@ -101,7 +101,7 @@ class Member {
   }
 
   #gone(reason) {
-    this.returns.push({ reason, at: Date.now(), recovered: undefined, away: Infinity });
+    this.returns.push({ reason, at: Date.now(), failures: [], recovered: undefined, away: Infinity });
     if (!this.ends.test(reason)) this.surprises.push(`disconnect: ${reason}`);
   }
 
@@ -115,6 +115,7 @@ class Member {
 
   /** A handshake that fails is tried again by the client itself; a refusal is not. */
   #refused(error) {
+    this.returns.at(-1)?.failures.push(`${error.message} ${error.context?.status ?? ""}`.trim());
     if (this.socket.active) return;
     if (error.data?.retry) setTimeout(() => this.socket.connect(), BACK_OFF);
     else this.surprises.push(`connect_error: ${error.message} ${JSON.stringify(error.data)}`);

@@ -7,6 +7,9 @@ const RATE = 20;
 /** Clients come back as they do as the official client does unless it is told otherwise, and keep cookies as browsers do. */
 const CLIENT = { reconnectionDelay: 1_000, reconnectionDelayMax: 5_000, withCredentials: true };
 
+/** Who is away for longer is shown one by one, in milliseconds. */
+const LONG = 4_000;
+
 /** @param {number[]} sorted @param {number} share */
 const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
 
@@ -65,6 +68,9 @@ function report(t, load, seconds) {
     "away ms max": away.at(-1) ?? 0,
   };
   t.diagnostic(`figures ${JSON.stringify(figures)}`);
+  for (const { index, mode, returns: [end] } of load.members.filter((member) => member.returns.some(({ away: ms }) => ms > LONG)).slice(0, 10)) {
+    t.diagnostic(`long away: client ${index} by ${mode}: ${end.reason}, ${end.away} ms, attempts that failed: ${end.failures.join(", ") || "none"}`);
+  }
   for (const client of verdict.unrecovered.slice(0, 10)) t.diagnostic(`not recovered: ${client}`);
   for (const member of verdict.wrong.slice(0, 10)) t.diagnostic(`wrong: ${JSON.stringify(member)}`);
   return { ...verdict, figures, histogram };
