@@ -94,6 +94,7 @@ async fn operate(
     let context = Arc::new(Context {
         settings: Settings {
             server_image: args.server_image.clone(),
+            nats_image: args.nats_image.clone(),
             operator_namespace: args.operator_namespace.clone(),
         },
         events: Events::new(client.clone(), identity),

@@ -69,6 +69,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "IMAGE", env = "CHATCLUSTER_SERVER_IMAGE", default_value = concat!("chatcluster-server:", env!("CARGO_PKG_VERSION")))]
     pub server_image: String,
 
+    /// The image of NATS where the operator runs it and a ChatCluster names none
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "CHATCLUSTER_NATS_IMAGE",
+        default_value = "docker.io/library/nats:2.15.2"
+    )]
+    pub nats_image: String,
+
     /// Address of /livez, /readyz and /metrics
     #[arg(
         long,

@@ -6,6 +6,7 @@
 
 mod apply;
 pub(crate) mod build;
+mod deletion;
 pub(crate) mod dereference;
 mod observe;
 pub(crate) mod rollout;
@@ -16,7 +17,7 @@ pub(crate) mod validate;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chatcluster_chat_api::cluster::{ChatCluster, ChatClusterStatus};
+use chatcluster_chat_api::cluster::{ChatCluster, ChatClusterStatus, NatsMode};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, Client, ResourceExt as _};
@@ -29,7 +30,7 @@ pub(crate) use apply::Change;
 use build::ingress::Entrance;
 use rollout::{Ground, Known, Plan, Reason, Step};
 use servers::Servers;
-use status::Observed;
+use status::{Observed, ObservedNats};
 pub(crate) use validate::Settings;
 
 /// A look that takes longer is given up: some call hangs.
@@ -69,6 +70,9 @@ pub(crate) enum Error {
     /// A child cannot be made what it shall be.
     #[error(transparent)]
     Apply(#[from] apply::Error),
+    /// Its deletion can neither be held nor let go.
+    #[error(transparent)]
+    Deletion(#[from] deletion::Error),
     /// The ChatCluster cannot be read, or told its status.
     #[error("cannot speak of the ChatCluster")]
     Status(#[from] status::Error),
@@ -100,6 +104,7 @@ impl Error {
             Self::Apply(apply::Error::Refused { .. }) => "ApplyRefused",
             Self::Apply(apply::Error::Write { .. }) => "ApplyFailed",
             Self::Apply(apply::Error::Compare { .. }) => "CompareFailed",
+            Self::Deletion(_) => "FinalizerFailed",
             Self::Status(_) => "StatusFailed",
             Self::Deadline => "DeadlineExceeded",
         }
@@ -172,8 +177,7 @@ async fn look(object: &ChatCluster, context: &Context) -> Result<Action, Error> 
         return Ok(Action::await_change());
     };
     if cluster.metadata.deletion_timestamp.is_some() {
-        // Children go by their owner references, also when no operator runs.
-        return Ok(Action::await_change());
+        return Box::pin(deletion::attend(&cluster, context)).await;
     }
     let mut observed = Observed::default();
     let result = change(&cluster, context, &mut observed).await;
@@ -193,16 +197,20 @@ async fn look(object: &ChatCluster, context: &Context) -> Result<Action, Error> 
     result?;
     told?;
     Ok(Action::requeue(jittered(
-        pause(&status, observed.plan.as_ref()).min(context.resync),
+        pause(&status, observed.plan.as_ref(), Timestamp::now()).min(context.resync),
     )))
 }
 
 /// When to look again although nothing was seen to change.
-fn pause(status: &ChatClusterStatus, plan: Option<&Plan>) -> Duration {
+fn pause(status: &ChatClusterStatus, plan: Option<&Plan>, now: Timestamp) -> Duration {
     let is_ready = status
         .conditions
         .iter()
         .any(|one| one.type_ == "Ready" && one.status == "True");
+    if let Some(until) = plan.and_then(|plan| plan.until) {
+        let left = u64::try_from(until - now.as_second()).unwrap_or(0);
+        return Duration::from_secs(left).max(DRAINING);
+    }
     match plan.map(|plan| (&plan.step, plan.reason)) {
         Some((Step::Wait, Reason::PodDraining)) => DRAINING,
         Some((Step::Wait, _)) => UNREADY,
@@ -232,6 +240,10 @@ async fn change(
     observed.stateful_set = ours(cluster, found.live.stateful_set.clone());
     observed.entrance = entrance(cluster, &found.live);
     observed.pods = found.pods.clone();
+    observed.nats = (cluster.spec.nats.mode == NatsMode::Managed).then(|| ObservedNats {
+        stateful_set: ours(cluster, found.live.nats.stateful_set.clone()),
+        pods: found.nats_pods.clone(),
+    });
     observed.drains = observe::drains(&found.pods, &*context.servers).await;
     if validate::is_paused(cluster) {
         return Ok(Did {
@@ -239,6 +251,7 @@ async fn change(
             steps: Vec::new(),
         });
     }
+    deletion::hold(client, cluster, &context.metrics).await?;
     let valid = validate::validate(
         cluster,
         &found,
@@ -255,6 +268,7 @@ async fn change(
         pods: &found.pods,
         servers: &*context.servers,
         now,
+        pause_seconds: cluster.spec.rollout.pause_between_pods_seconds.into(),
     };
     let applied = apply::apply(
         client,
@@ -266,6 +280,9 @@ async fn change(
     )
     .await?;
     observed.stateful_set = Some(applied.rollout.stateful_set);
+    if let Some(nats) = &mut observed.nats {
+        nats.stateful_set = applied.nats;
+    }
     observed.plan = Some(applied.rollout.plan);
     observed.drains = applied.rollout.drains;
     observed.entrance = applied.entrance;

@@ -47,10 +47,31 @@ impl Events {
             .chain(steps.iter().filter_map(stepped))
             .chain(went(before, degraded(&status.conditions)));
         for event in events {
-            // An event is for people who look; a look does not fail because of one.
-            if let Err(error) = self.0.publish(&event, &cluster.object_ref(&())).await {
-                tracing::warn!(%error, reason = event.reason, "an event could not be told");
-            }
+            self.publish(&event, cluster).await;
+        }
+    }
+
+    /// Tells why a deletion is held no longer.
+    pub(crate) async fn tell_end(
+        &self,
+        cluster: &ChatCluster,
+        is_warning: bool,
+        reason: &str,
+        note: &str,
+    ) {
+        let type_ = if is_warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
+        let event = event(type_, reason, "delete".to_owned(), note);
+        self.publish(&event, cluster).await;
+    }
+
+    async fn publish(&self, event: &Event, cluster: &ChatCluster) {
+        // An event is for people who look; a look does not fail because of one.
+        if let Err(error) = self.0.publish(event, &cluster.object_ref(&())).await {
+            tracing::warn!(%error, reason = event.reason, "an event could not be told");
         }
     }
 }

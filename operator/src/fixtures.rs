@@ -37,6 +37,11 @@ pub(crate) fn full() -> ChatCluster {
     read(include_str!("../../examples/chatcluster-full.yaml"))
 }
 
+/// `examples/chatcluster-managed.yaml`.
+pub(crate) fn managed() -> ChatCluster {
+    read(include_str!("../../examples/chatcluster-managed.yaml"))
+}
+
 /// One with this spec.
 pub(crate) fn cluster(spec: &str) -> ChatCluster {
     let spec: ChatClusterSpec = serde_yaml::from_str(spec).unwrap();
@@ -59,6 +64,7 @@ fn admitted(mut cluster: ChatCluster) -> ChatCluster {
 pub(crate) fn settings() -> Settings {
     Settings {
         server_image: "registry.example.com/chatcluster-server:0.1.0".to_owned(),
+        nats_image: "registry.example.com/nats:2.15.2".to_owned(),
         operator_namespace: "chatcluster-system".to_owned(),
     }
 }
@@ -93,6 +99,7 @@ pub(crate) fn found(cluster: &ChatCluster) -> Dereferenced {
         secrets,
         live: Live::default(),
         pods: Vec::new(),
+        nats_pods: Vec::new(),
     }
 }
 

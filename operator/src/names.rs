@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub(crate) const MANAGER: &str = "chatcluster-operator";
 /// The name of the servers, as `app.kubernetes.io/name` says it.
 const APPLICATION: &str = "chatcluster-server";
+/// The name of the nats-server that the operator runs. Not 'nats': a release of somebody else's chart may be called that.
+const NATS: &str = "chatcluster-nats";
 
 const NAME: &str = "app.kubernetes.io/name";
 /// The label by which anything of a ChatCluster names it.
@@ -16,10 +18,15 @@ const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// while no operator runs serves.
 pub(crate) const ACCEPTING: &str = "chatcluster.dev/accepting";
 
+/// On ChatClusters whose clients are let go before they are deleted.
+pub(crate) const FINALIZER: &str = "chatcluster.dev/drain";
+
 /// On children: the hash of what was last asked for, by which a field that is no longer asked for is noticed.
 pub(crate) const DESIRED_HASH: &str = "chatcluster.dev/desired-hash";
 /// On the StatefulSet: the hash of the pods' template that was asked for.
 pub(crate) const TEMPLATE_HASH: &str = "chatcluster.dev/template-hash";
+/// On the pod of NATS: the hash of the configuration that it reads at start.
+pub(crate) const CONFIG_HASH: &str = "chatcluster.dev/config-hash";
 /// On pods: the hash of the Secrets that servers read at start.
 pub(crate) const SECRETS_HASH: &str = "chatcluster.dev/secrets-hash";
 
@@ -31,6 +38,15 @@ pub(crate) const PROGRAM: &str = "chatcluster-server";
 pub(crate) const CONFIG_KEY: &str = "server.yaml";
 /// The entry of the peer Secret.
 pub(crate) const PEER_SECRET_KEY: &str = "relay-secret";
+
+/// The container of NATS, and the program in it.
+pub(crate) const NATS_PROGRAM: &str = "nats-server";
+/// The file that NATS reads.
+pub(crate) const NATS_CONFIG_KEY: &str = "nats.conf";
+/// Who the servers are to NATS.
+pub(crate) const NATS_USER: &str = "chatcluster";
+/// The entry of the Secret with the password of that user.
+pub(crate) const NATS_PASSWORD_KEY: &str = "password";
 
 /// Ports of a pod.
 pub(crate) mod ports {
@@ -45,6 +61,12 @@ pub(crate) mod ports {
     pub(crate) const ADMIN_NAME: &str = "admin";
     /// Of the client Service.
     pub(crate) const SERVICE: i32 = 80;
+    /// Of NATS, for the servers.
+    pub(crate) const NATS: i32 = 4222;
+    pub(crate) const NATS_NAME: &str = "nats";
+    /// Of NATS, for probes.
+    pub(crate) const MONITOR: i32 = 8222;
+    pub(crate) const MONITOR_NAME: &str = "monitor";
 }
 
 /// Folders in a pod.
@@ -52,6 +74,8 @@ pub(crate) mod paths {
     pub(crate) const CONFIG: &str = "/etc/chatcluster/config";
     pub(crate) const SECRETS: &str = "/etc/chatcluster/secrets";
     pub(crate) const DATA: &str = "/var/lib/chatcluster";
+    pub(crate) const NATS_CONFIG: &str = "/etc/nats";
+    pub(crate) const NATS_DATA: &str = "/data";
 }
 
 /// The names of one ChatCluster's children.
@@ -83,6 +107,29 @@ impl Names {
     /// The ConfigMap with this content.
     pub(crate) fn config(&self, hash: &str) -> String {
         format!("{}-config-{hash}", self.cluster)
+    }
+
+    /// StatefulSet, Service, Secret, ConfigMap and NetworkPolicy of the nats-server that the operator runs.
+    pub(crate) fn nats(&self) -> String {
+        format!("{}-nats", self.cluster)
+    }
+
+    /// Where servers reach it.
+    pub(crate) fn nats_url(&self) -> String {
+        let (service, port) = (self.nats(), ports::NATS);
+        format!("nats://{service}.{}.svc:{port}", self.namespace)
+    }
+
+    /// What finds its pod. As with [`Names::selector`], nothing may be added.
+    pub(crate) fn nats_selector(&self) -> BTreeMap<String, String> {
+        labels(&[(NAME, NATS), (INSTANCE, &self.cluster)])
+    }
+
+    /// What its objects carry.
+    pub(crate) fn nats_labels(&self) -> BTreeMap<String, String> {
+        let mut all = self.nats_selector();
+        all.extend(labels(&[(MANAGED_BY, MANAGER)]));
+        all
     }
 
     /// What finds the pods. A StatefulSet's selector cannot change: nothing may be added here.

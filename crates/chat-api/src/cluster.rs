@@ -11,6 +11,7 @@ mod image;
 mod ingress;
 mod nats;
 mod reference;
+mod rollout;
 mod schema;
 mod server;
 mod status;
@@ -26,8 +27,12 @@ pub use availability::{AvailabilitySpec, TopologySpread};
 pub use drain::DrainSpec;
 pub use image::{ImageSpec, PullPolicy};
 pub use ingress::{AffinitySpec, IngressController, IngressSpec, SameSite, SecureCookie};
-pub use nats::{NatsMode, NatsSpec, NatsStorage, NatsTlsSpec};
+pub use nats::{
+    ManagedNatsSpec, NatsLimits, NatsMode, NatsRequests, NatsResources, NatsSpec, NatsStorage,
+    NatsTlsSpec,
+};
 pub use reference::{GatewayReference, SecretKeyReference, SecretReference};
+pub use rollout::RolloutSpec;
 pub use server::{CorsCredentials, CorsSpec, LogLevel, RecoverySpec, ServerSpec, Transport};
 pub use status::{ChatClusterStatus, Endpoints, RolloutStatus};
 
@@ -158,7 +163,8 @@ pub struct ChatClusterSpec {
     #[serde(default)]
     pub auth: AuthSpec,
 
-    /// nats is what joins the servers: it holds the log of messages and the sessions.
+    /// nats is what joins the servers: it holds the log of messages and the sessions. Without it, one that the operator runs.
+    #[serde(default)]
     pub nats: NatsSpec,
 
     /// ingress is how clients outside of the Kubernetes cluster reach the servers.
@@ -169,9 +175,20 @@ pub struct ChatClusterSpec {
     #[serde(default)]
     pub drain: DrainSpec,
 
+    /// rollout is how pods are replaced when their template changes.
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+
     /// availability says what must not go at once.
     #[serde(default)]
     pub availability: AvailabilitySpec,
+
+    /// deletionPolicy says what becomes of clients when the ChatCluster is deleted. 'Immediate': everything goes at once, also
+    /// while no operator runs. 'Drain': first the servers let their clients go, at the pace of `drain` and no longer than
+    /// its deadline, while all the rest stays; a finalizer holds the ChatCluster meanwhile, so the operator must run. It does
+    /// not wait when the whole namespace is deleted. What NATS keeps is not deleted either way.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
 
     /// networkPolicy says whether a NetworkPolicy restricts the pods to what they need: clients, each other, NATS, DNS,
     /// and the operator.
@@ -205,6 +222,16 @@ pub enum Reconciliation {
     Active,
     /// It only watches.
     Paused,
+}
+
+/// What becomes of clients at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Everything goes at once.
+    #[default]
+    Immediate,
+    /// They are let go first.
+    Drain,
 }
 
 /// Whether something is there.

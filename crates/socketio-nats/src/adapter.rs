@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cluster::Shared;
 use crate::codec;
 use crate::ephemeral::Ephemeral;
-use crate::names::token;
+use crate::names::{log_subject, token};
 use crate::pipeline::{Item, Logged};
 use crate::publisher::{Outgoing, Stored};
 
@@ -119,10 +119,8 @@ impl Adapter for NatsAdapter {
     }
 
     fn append(&self, envelope: Envelope, record: Option<Record>, done: AppendDone) {
-        let subject = self
-            .shared
-            .names
-            .log_subject(&self.namespace, &envelope, &self.shared.node);
+        let Shared { names, node, .. } = &*self.shared;
+        let subject = log_subject(names, &self.namespace, &envelope, node);
         let lane = lane(&subject, &envelope.target);
         let id = self.message_id(record.as_ref());
         let row = record

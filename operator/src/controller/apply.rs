@@ -12,6 +12,7 @@
 
 mod difference;
 mod extensions;
+mod nats;
 mod ownership;
 mod pods;
 
@@ -39,6 +40,8 @@ use crate::names::MANAGER;
 pub(crate) struct Applied {
     /// What the rollout planner did with the StatefulSet and its pods.
     pub(crate) rollout: Outcome,
+    /// The StatefulSet of NATS, if the operator runs it.
+    pub(crate) nats: Option<StatefulSet>,
     pub(crate) entrance: Entrance,
     /// What was written, in order.
     pub(crate) changes: Vec<Change>,
@@ -116,6 +119,7 @@ pub(crate) async fn apply(
     let Children {
         service_account,
         peers,
+        nats,
         config_map,
         headless_service,
         client_service,
@@ -127,6 +131,7 @@ pub(crate) async fn apply(
     } = children;
     writer.ensure(service_account, live.service_account).await?;
     writer.ensure(peers, live.peers).await?;
+    let nats = Box::pin(writer.ensure_nats(nats, live.nats)).await?;
     let wanted_config = config_map.name_any();
     let (same, others): (Vec<ConfigMap>, Vec<ConfigMap>) = live
         .config_maps
@@ -147,6 +152,7 @@ pub(crate) async fn apply(
     let ingress = writer.ensure_if(ingress, live.ingress).await?;
     let extended = writer.extend(extensions, live.extensions).await?;
 
+    writer.remove(nats.unwanted).await?;
     writer.remove(network_policy.1).await?;
     writer.remove(disruption_budget.1).await?;
     writer.remove(ingress.1).await?;
@@ -156,6 +162,7 @@ pub(crate) async fn apply(
     }
     Ok(Applied {
         rollout,
+        nats: nats.stateful_set,
         entrance: Entrance {
             client_service: Some(client_service),
             ingress: ingress.0,

@@ -6,6 +6,7 @@
 mod config_map;
 mod disruption_budget;
 pub(crate) mod ingress;
+mod nats;
 mod network_policy;
 mod pod;
 mod secret;
@@ -21,12 +22,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::core::DynamicObject;
 
 use super::validate::Validated;
+pub(crate) use nats::Nats;
 
 /// Everything that shall exist. What is `None` shall not.
 #[derive(Clone, Debug)]
 pub(crate) struct Children {
     pub(crate) service_account: ServiceAccount,
     pub(crate) peers: Secret,
+    /// What joins the pods, if the operator runs it.
+    pub(crate) nats: Option<Nats>,
     pub(crate) config_map: ConfigMap,
     pub(crate) headless_service: Service,
     pub(crate) client_service: Service,
@@ -55,6 +59,7 @@ pub(crate) fn build(cluster: &Validated) -> Result<Children, serde_yaml::Error> 
             ..Default::default()
         },
         peers: secret::peers(cluster),
+        nats: nats::build(cluster),
         headless_service: services::headless(cluster),
         client_service,
         network_policy: network_policy::build(cluster),

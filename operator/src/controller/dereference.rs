@@ -5,20 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chatcluster_chat_api::cluster::{ChatCluster, NatsSpec, SecretKeyReference};
+use chatcluster_chat_api::cluster::{ChatCluster, NatsMode, NatsSpec, SecretKeyReference};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{self as core, ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::core::DynamicObject;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use super::build::ingress;
 use super::rollout::{self, Node};
-use crate::names::Names;
+use crate::names::{Names, query};
 
 /// The most pods that are listed; there cannot be more than twice `MAX_REPLICAS`.
 const MAX_PODS: u32 = 500;
@@ -32,6 +32,8 @@ pub(crate) struct Dereferenced {
     pub(crate) live: Live,
     /// The pods.
     pub(crate) pods: Vec<Pod>,
+    /// The pods of NATS, if the operator runs it: one, or none.
+    pub(crate) nats_pods: Vec<Pod>,
 }
 
 /// The entries of a Secret, each with the hash of its value.
@@ -43,6 +45,7 @@ pub(crate) struct SecretFacts(pub(crate) BTreeMap<String, [u8; 32]>);
 pub(crate) struct Live {
     pub(crate) service_account: Option<ServiceAccount>,
     pub(crate) peers: Option<Secret>,
+    pub(crate) nats: LiveNats,
     /// All configurations that were ever made and not yet deleted.
     pub(crate) config_maps: Vec<ConfigMap>,
     pub(crate) headless_service: Option<Service>,
@@ -53,6 +56,16 @@ pub(crate) struct Live {
     pub(crate) ingress: Option<Ingress>,
     /// Of the kinds of all ingress dialects.
     pub(crate) extensions: Vec<DynamicObject>,
+}
+
+/// Those of NATS. They are looked for only if the operator is to run it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LiveNats {
+    pub(crate) secret: Option<Secret>,
+    pub(crate) config_map: Option<ConfigMap>,
+    pub(crate) service: Option<Service>,
+    pub(crate) network_policy: Option<NetworkPolicy>,
+    pub(crate) stateful_set: Option<StatefulSet>,
 }
 
 /// Something could not be read.
@@ -80,7 +93,15 @@ pub(crate) async fn dereference(
         secrets.insert(name, secret.as_ref().map(SecretFacts::of));
     }
     let own = names.own();
+    let is_managed = cluster.spec.nats.mode == NatsMode::Managed;
+    let (nats, nats_pods) = if is_managed {
+        let pods = reader.list("Pods", &query(&names.nats_labels())).await?;
+        (reader.nats(names).await?, pods)
+    } else {
+        Default::default()
+    };
     let live = Live {
+        nats,
         service_account: reader.get("ServiceAccount", &own).await?,
         peers: reader.get("Secret", &names.peers()).await?,
         config_maps: reader.list("ConfigMaps", &names.query()).await?,
@@ -97,6 +118,7 @@ pub(crate) async fn dereference(
         secrets,
         live,
         pods,
+        nats_pods,
     })
 }
 
@@ -135,6 +157,20 @@ impl Reader<'_> {
             kind: kind.to_owned(),
             name: name.to_owned(),
             source: Box::new(source),
+        })
+    }
+
+    async fn nats(&self, names: &Names) -> Result<LiveNats, Error> {
+        let name = &names.nats();
+        // Listed like the others, so that no right to read any one of them is needed. One without the labels is a foreign one.
+        let config_maps = query(&names.nats_labels());
+        let config_maps: Vec<ConfigMap> = self.list("ConfigMaps", &config_maps).await?;
+        Ok(LiveNats {
+            secret: self.get("Secret", name).await?,
+            config_map: config_maps.into_iter().find(|one| one.name_any() == *name),
+            service: self.get("Service", name).await?,
+            network_policy: self.get("NetworkPolicy", name).await?,
+            stateful_set: self.get("StatefulSet", name).await?,
         })
     }
 

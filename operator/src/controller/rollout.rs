@@ -9,9 +9,10 @@
 //! 1. The template is written with a partition that covers every pod: nothing restarts.
 //! 2. One pod more, above the partition: the first of the new revision.
 //! 3. It is ready: the old ones turn non-accepting. Whoever is let go from now on lands on a new pod, and stays.
-//! 4. The highest old pod is drained, the partition is lowered to it, it comes back new; so down to the second.
-//! 5. The lowest is drained and leaves: `ordinals.start` is raised, `replicas` and the partition are lowered, in one write.
-//! 6. The partition goes back up to `replicas`: whatever is changed by hand now restarts nothing.
+//! 4. If a pause is asked for: the newest pod has been ready for so long, as its own condition says. It is so before each drain.
+//! 5. The highest old pod is drained, the partition is lowered to it, it comes back new; so down to the second.
+//! 6. The lowest is drained and leaves: `ordinals.start` is raised, `replicas` and the partition are lowered, in one write.
+//! 7. The partition goes back up to `replicas`: whatever is changed by hand now restarts nothing.
 
 mod carry_out;
 mod planner;
@@ -23,7 +24,7 @@ use std::fmt;
 
 pub(crate) use carry_out::{Ground, Outcome, carry_out};
 pub(crate) use planner::next;
-pub(crate) use seen::{Known, doubtful_nodes, node_of};
+pub(crate) use seen::{Known, doubtful_nodes, node_of, servers_of};
 
 /// The numbers of a StatefulSet that decide which pods there are, and which of them are of the newest revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,15 @@ impl Shape {
             partition: replicas,
         }
     }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Pods.
+    pub(crate) replicas: i32,
+    /// How long the newest pod has to have been ready before the next old one goes.
+    pub(crate) pause_seconds: i64,
 }
 
 /// What is there.
@@ -76,6 +86,8 @@ pub(crate) struct Pod {
     pub(crate) is_available: bool,
     /// It has not been ready for so long that it is not waited for.
     pub(crate) is_stuck: bool,
+    /// The second since which it is ready.
+    pub(crate) ready_since: Option<i64>,
     /// Its label lets the client Service send it new clients.
     pub(crate) is_accepting: bool,
     /// It was told to end, and shall have ended by this second.
@@ -136,6 +148,8 @@ pub(crate) struct Plan {
     pub(crate) reason: Reason,
     /// For people.
     pub(crate) message: String,
+    /// The second until which nothing is done, if it is time that is waited for.
+    pub(crate) until: Option<i64>,
 }
 
 /// Why, in one word for conditions and events.
@@ -152,6 +166,7 @@ pub(crate) enum Reason {
     PodReplaced,
     Surge,
     ScalingUp,
+    Pausing,
     PodDraining,
     PodRemoved,
     PodEnding,
@@ -175,6 +190,7 @@ impl Reason {
             Self::PodReplaced => "PodReplaced",
             Self::Surge => "SurgePodAdded",
             Self::ScalingUp => "ScalingUp",
+            Self::Pausing => "Pausing",
             Self::PodDraining => "PodDraining",
             Self::PodRemoved => "PodRemoved",
             Self::PodEnding => "PodEnding",

@@ -5,6 +5,7 @@
 //! the subresource, so that conditions of others stay.
 
 mod conditions;
+mod nats;
 pub(crate) mod pods;
 mod statements;
 
@@ -37,14 +38,25 @@ pub(crate) struct Observed {
     /// What leads clients in.
     pub(crate) entrance: Entrance,
     pub(crate) pods: Vec<Pod>,
+    /// NATS, if the operator runs it.
+    pub(crate) nats: Option<ObservedNats>,
     /// What servers say of their clients, by the name of their pod.
     pub(crate) drains: BTreeMap<String, Drain>,
     /// The rollout's last step.
     pub(crate) plan: Option<Plan>,
     /// Pods that said why they are not joined through NATS.
     pub(crate) apart: Vec<Apart>,
+    /// What is waited for before the ChatCluster is deleted.
+    pub(crate) leaving: Option<String>,
     /// What went wrong: reason and message.
     pub(crate) failure: Option<(&'static str, String)>,
+}
+
+/// The nats-server that the operator runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ObservedNats {
+    pub(crate) stateful_set: Option<StatefulSet>,
+    pub(crate) pods: Vec<Pod>,
 }
 
 /// The status cannot be written.

@@ -1,6 +1,8 @@
 //! Whole looks against an API server that writes down what it was asked: order, idempotence, repair, and for each error the
 //! condition that tells it.
 
+mod deletion;
+mod nats;
 mod rights;
 mod rollouts;
 mod routes;
@@ -19,7 +21,7 @@ async fn the_first_look_creates_what_pods_need_before_them_and_their_clients_aft
     let wrote = world.wrote();
     let config = wrote
         .iter()
-        .find(|what| what.contains("configmaps"))
+        .find(|what| what.contains("configmaps/chat-config-"))
         .unwrap()
         .clone();
     assert_eq!(
@@ -27,6 +29,11 @@ async fn the_first_look_creates_what_pods_need_before_them_and_their_clients_aft
         [
             "POST serviceaccounts/chat",
             "POST secrets/chat-peers",
+            "POST secrets/chat-nats",
+            "POST configmaps/chat-nats",
+            "POST services/chat-nats",
+            "POST networkpolicies/chat-nats",
+            "POST statefulsets/chat-nats",
             &config,
             "POST services/chat-pods",
             "POST services/chat",
@@ -38,7 +45,7 @@ async fn the_first_look_creates_what_pods_need_before_them_and_their_clients_aft
     );
     assert_eq!(
         world.condition("Ready"),
-        ("False".to_owned(), "PodsNotReady".to_owned())
+        ("False".to_owned(), "NatsNotReady".to_owned())
     );
     assert_eq!(
         world.condition("Degraded"),
@@ -412,8 +419,9 @@ async fn what_is_switched_off_is_deleted_and_of_others_it_is_not() {
     world.look().await.unwrap();
     let wrote = world.wrote();
     assert_eq!(
-        wrote[..2],
+        wrote[..3],
         [
+            "DELETE networkpolicies/chat-nats",
             "DELETE networkpolicies/chat",
             "DELETE poddisruptionbudgets/chat"
         ]
@@ -493,19 +501,38 @@ async fn a_cluster_that_is_deleted_is_left_to_its_owner_references() {
 async fn no_secret_leaves_its_place() {
     let world = World::minimal();
     world.look().await.unwrap();
-    let secret = world.api.get("secrets/chat-peers").unwrap()["data"]["relay-secret"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert!(secret.len() > 40, "{}", secret.len());
+    let of = |secret: &str, entry: &str| {
+        let secret = world.api.get(&format!("secrets/{secret}")).unwrap();
+        let secret = secret["data"][entry].as_str().unwrap().to_owned();
+        assert!(secret.len() > 40, "{}", secret.len());
+        secret
+    };
+    let secrets = [
+        of("chat-peers", "relay-secret"),
+        of("chat-nats", "password"),
+    ];
     for write in world
         .api
         .writes()
         .iter()
         .filter(|write| !write.what.contains("secrets/"))
     {
-        assert!(!write.body.to_string().contains(&secret), "{}", write.what);
+        let body = write.body.to_string();
+        for secret in &secrets {
+            let plain = base64_decoded(secret);
+            assert!(
+                !body.contains(secret) && !body.contains(&plain),
+                "{}",
+                write.what
+            );
+        }
     }
+}
+
+/// What a Secret's entry says.
+fn base64_decoded(entry: &str) -> String {
+    let value: k8s_openapi::ByteString = serde_json::from_value(json!(entry)).unwrap();
+    String::from_utf8(value.0).unwrap()
 }
 
 #[test]

@@ -4,11 +4,10 @@
 //! (`chat_api::cluster`); here stands what needs other objects or the server's own rules. All problems are reported at
 //! once.
 
+mod nats;
 mod pod_template;
 mod secrets;
 mod server_config;
-
-use std::collections::BTreeSet;
 
 use chatcluster_chat_api::cluster::{
     AvailabilitySpec, ChatCluster, ImageSpec, IngressController, IngressSpec, Presence, PullPolicy,
@@ -22,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::dereference::Dereferenced;
 use crate::names::{self, Names};
+pub(crate) use nats::{ManagedNats, Nats};
 pub(crate) use secrets::MountedSecret;
 #[cfg(test)]
 pub(crate) use secrets::mounted;
@@ -30,7 +30,7 @@ pub(crate) use server_config::PEERS;
 /// Fewest bytes of a secret that servers share; they refuse shorter ones.
 const LEAST_PEER_SECRET_BYTES: usize = 16;
 /// What a pod gets beyond its drain's deadline: the server ends, and its container with it.
-const AFTER_DRAIN_SECONDS: i64 = 30;
+pub(crate) const AFTER_DRAIN_SECONDS: i64 = 30;
 
 /// A cluster that can be built.
 #[derive(Clone, Debug)]
@@ -54,8 +54,7 @@ pub(crate) struct Validated {
     pub(crate) network_policy: Presence,
     /// Where NetworkPolicies let the operator in from.
     pub(crate) operator_namespace: String,
-    /// Where NATS listens.
-    pub(crate) nats_ports: BTreeSet<i32>,
+    pub(crate) nats: Nats,
     pub(crate) ingress: Route,
     pub(crate) pod_template: Option<PodTemplateSpec>,
 }
@@ -77,6 +76,8 @@ pub(crate) struct Route {
 pub(crate) struct Settings {
     /// The server's image where none is named.
     pub(crate) server_image: String,
+    /// The image of NATS where none is named.
+    pub(crate) nats_image: String,
     /// Where the operator runs.
     pub(crate) operator_namespace: String,
 }
@@ -127,20 +128,24 @@ pub(crate) fn validate(
     fresh: &[u8],
 ) -> Result<Validated, Error> {
     let names = names(cluster);
-    let secrets = secrets::mounted(&cluster.spec);
+    let mut secrets = secrets::mounted(&cluster.spec);
+    secrets.extend(nats::mounted(&cluster.spec.nats, &names));
     let config = server_config::render(cluster, &names, &secrets);
     let mut problems = config
         .validate()
         .err()
         .map(|found| found.0)
         .unwrap_or_default();
+    let nats = nats::of(cluster, found, settings, &config.nats.prefix, fresh);
+    let nats = nats.map_err(|problem| problems.push(problem)).ok();
     let pod_template = pod_template::parse(cluster.spec.pod_template.as_ref(), &mut problems);
-    if !problems.is_empty() {
+    let (Some(nats), true) = (nats, problems.is_empty()) else {
         return Err(Error::Invalid(problems));
-    }
+    };
     let peer_secret = peer_secret(found).unwrap_or_else(|| hex(fresh).into_bytes());
-    let secrets_hash =
-        secrets::hash(&secrets, &found.secrets, &peer_secret).map_err(Error::SecretMissing)?;
+    let own = [&peer_secret[..], nats.password()].concat();
+    let secrets_hash = secrets::hash(&secrets::mounted(&cluster.spec), &found.secrets, &own)
+        .map_err(Error::SecretMissing)?;
     let spec = &cluster.spec;
     Ok(Validated {
         owner: cluster
@@ -153,7 +158,7 @@ pub(crate) fn validate(
             .as_ref()
             .map(|image| image.pull_policy)
             .unwrap_or_default(),
-        nats_ports: spec.nats.urls.iter().map(|url| port(url)).collect(),
+        nats,
         config,
         secrets,
         secrets_hash,
@@ -187,16 +192,6 @@ fn peer_secret(found: &Dereferenced) -> Option<Vec<u8>> {
     let secret = &data.get(names::PEER_SECRET_KEY)?.0;
     let text = std::str::from_utf8(secret).ok()?;
     (text.trim_end().len() >= LEAST_PEER_SECRET_BYTES).then(|| secret.clone())
-}
-
-/// The port of an address of NATS that passed the server's rules.
-fn port(url: &str) -> i32 {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let after_host = rest.rsplit_once(']').map_or(rest, |(_, after)| after);
-    let port = after_host
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse().ok());
-    port.unwrap_or(4222)
 }
 
 /// A short text that names this content: 16 hexadecimal digits.
@@ -284,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_peer_secret_is_made_once_as_text() {
-        let cluster = fixtures::minimal();
+        let cluster = fixtures::cluster("nats: {mode: External, urls: ['nats://a']}");
         let mut found = fixtures::found(&cluster);
         let validate = |found: &Dereferenced, fresh| {
             super::validate(&cluster, found, &fixtures::settings(), fresh).unwrap()
@@ -314,18 +309,6 @@ mod tests {
                 again.secrets_hash, before.secrets_hash,
                 "pods with another secret do not know each other"
             );
-        }
-    }
-
-    #[test]
-    fn ports_of_nats_are_those_of_its_addresses() {
-        for (url, expected) in [
-            ("nats://a", 4222),
-            ("tls://a.b:1234", 1234),
-            ("nats://[::1]", 4222),
-            ("nats://[::1]:7", 7),
-        ] {
-            assert_eq!(port(url), expected, "{url}");
         }
     }
 }

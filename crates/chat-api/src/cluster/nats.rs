@@ -1,15 +1,41 @@
 //! `spec.nats`.
 
+mod managed;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{SecretKeyReference, SecretReference};
+pub use managed::{ManagedNatsSpec, NatsLimits, NatsRequests, NatsResources};
 
 /// What joins the servers.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("self.mode == oldSelf.mode")
+        .message("`mode` must not change: the log and the sessions are on the NATS that was chosen; create another ChatCluster")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".mode"),
+    validation = Rule::new("self.mode == 'External' || (size(self.urls) == 0 && !has(self.user) && !has(self.passwordSecretRef) && !has(self.credentialsSecretRef) && !has(self.tokenSecretRef) && !has(self.tls))")
+        .message("`urls`, `user`, `passwordSecretRef`, `credentialsSecretRef`, `tokenSecretRef` and `tls` may not be specified when `mode` is 'Managed': the operator runs NATS and knows them; for a NATS of your own write `mode: External`"),
+    validation = Rule::new("self.mode == 'Managed' || !has(self.managed)")
+        .message("`managed` may not be specified when `mode` is 'External': the operator runs no NATS then")
+        .field_path(".managed"),
+    validation = Rule::new("self.mode == 'External' || self.replicas == 1")
+        .message("`replicas` must be 1 when `mode` is 'Managed': the operator runs one nats-server; for more copies use a NATS of your own and `mode: External`")
+        .field_path(".replicas"),
+    validation = Rule::new("self.mode == 'External' || self.storage == 'File'")
+        .message("`storage` must be 'File' when `mode` is 'Managed': with one nats-server what is in memory is gone when it restarts")
+        .field_path(".storage"),
+    validation = Rule::new("(has(self.managed) ? self.managed.storageSize : '10Gi') == (has(oldSelf.managed) ? oldSelf.managed.storageSize : '10Gi')")
+        .message("`managed.storageSize` must not change: the volume was made with it; docs/operations.md says how to move to a larger one")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".managed"),
+    validation = Rule::new("(has(self.managed) && has(self.managed.storageClassName) ? self.managed.storageClassName : '') == (has(oldSelf.managed) && has(oldSelf.managed.storageClassName) ? oldSelf.managed.storageClassName : '')")
+        .message("`managed.storageClassName` must not change: the volume was made with it; docs/operations.md says how to move to another one")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".managed"),
     validation = Rule::new("self.mode != 'External' || size(self.urls) > 0")
         .message("`urls` must hold at least one address when `mode` is 'External', such as 'nats://nats.messaging.svc:4222'")
         .field_path(".urls"),
@@ -41,10 +67,17 @@ use super::{SecretKeyReference, SecretReference};
         .field_path(".retentionBytes"),
 )]
 pub struct NatsSpec {
-    /// mode says whose NATS it is. 'External': one that is there already, with JetStream, at `urls`.
+    /// mode says whose NATS it is. 'Managed': the operator runs one nats-server for this ChatCluster, with a volume, and makes
+    /// its password. 'External': one that is there already, with JetStream, at `urls`; take it when the chat must go on
+    /// while a node of NATS is away. It must not change.
+    #[serde(default)]
     pub mode: NatsMode,
 
-    /// urls are addresses such as 'nats://nats.messaging.svc:4222' or 'tls://nats.example.com:4222'. Any one that answers
+    /// managed is how the operator runs NATS, when `mode` is 'Managed'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed: Option<ManagedNatsSpec>,
+
+    /// urls are, when `mode` is 'External', addresses such as 'nats://nats.messaging.svc:4222' or 'tls://nats.example.com:4222'. Any one that answers
     /// will do.
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
@@ -66,7 +99,8 @@ pub struct NatsSpec {
     #[serde(default)]
     pub storage: NatsStorage,
 
-    /// retentionBytes is the size of the log beyond which its oldest messages go; 0 sets no limit.
+    /// retentionBytes is the size of the log beyond which its oldest messages go. With 0 the size sets no limit; when `mode`
+    /// is 'Managed', it is three fifths of `managed.storageSize` then.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_099_511_627_776_i64))]
     pub retention_bytes: i64,
@@ -93,9 +127,31 @@ pub struct NatsSpec {
     pub tls: Option<NatsTlsSpec>,
 }
 
+impl Default for NatsSpec {
+    fn default() -> Self {
+        Self {
+            mode: NatsMode::default(),
+            managed: None,
+            urls: Vec::new(),
+            subject_prefix: None,
+            replicas: one(),
+            storage: NatsStorage::default(),
+            retention_bytes: 0,
+            credentials_secret_ref: None,
+            user: None,
+            password_secret_ref: None,
+            token_secret_ref: None,
+            tls: None,
+        }
+    }
+}
+
 /// Whose NATS it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum NatsMode {
+    /// One that the operator runs.
+    #[default]
+    Managed,
     /// One that is there already.
     External,
 }

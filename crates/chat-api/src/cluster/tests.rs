@@ -50,6 +50,18 @@ fn lay(under: &mut Value, over: Value) {
     }
 }
 
+/// One whose NATS the operator runs, as it passed an API server.
+fn managed(nats: Value) -> Value {
+    let mut object = minimal();
+    object["spec"] = json!({ "nats": nats });
+    object
+}
+
+fn admitted(mut object: Value) -> Value {
+    fill(&schema()["properties"]["spec"], &mut object["spec"]);
+    object
+}
+
 /// What the rules say about `object`, or about its change from `old`.
 fn judge(object: &Value, old: Option<&Value>) -> Vec<String> {
     let schema = schema();
@@ -149,23 +161,29 @@ fn only_what_has_no_default_must_be_written() {
         required,
         [
             ".spec",
-            ".spec.nats",
             ".spec.auth.jwt.keySecretRef",
             ".spec.image.repository",
-            ".spec.nats.mode"
+            ".spec.nats.managed.image.repository"
         ]
     );
 }
 
 #[test]
 fn every_optional_field_of_spec_has_a_default_or_may_be_absent() {
-    let object: ChatCluster = serde_json::from_value(minimal()).unwrap();
-    let written = serde_json::to_value(&object.spec).unwrap();
-    // What Rust fills in is what the schema fills in: an object that passed an API server means the same.
     let schema = schema();
-    let mut filled = minimal()["spec"].clone();
-    fill(&schema["properties"]["spec"], &mut filled);
-    assert_eq!(written, filled);
+    for object in [
+        minimal(),
+        managed(json!({})),
+        managed(json!({ "managed": {} })),
+        managed(json!({ "managed": { "resources": { "limits": {} } } })),
+    ] {
+        let read: ChatCluster = serde_json::from_value(object.clone()).unwrap();
+        let written = serde_json::to_value(&read.spec).unwrap();
+        // What Rust fills in is what the schema fills in: an object that passed an API server means the same.
+        let mut filled = object["spec"].clone();
+        fill(&schema["properties"]["spec"], &mut filled);
+        assert_eq!(written, filled);
+    }
 }
 
 /// Defaults as an API server fills them in.
@@ -350,6 +368,129 @@ fn the_subject_prefix_is_well_formed_and_stays() {
             "{said:?}"
         );
     }
+}
+
+#[test]
+fn without_a_word_about_nats_the_operator_runs_it() {
+    let object: ChatCluster = serde_json::from_value(json!({
+        "apiVersion": "chatcluster.dev/v1alpha1", "kind": "ChatCluster", "metadata": { "name": "chat" }, "spec": {},
+    }))
+    .unwrap();
+    assert_eq!(object.spec.nats.mode, NatsMode::Managed);
+    let said = judge(&admitted(serde_json::to_value(&object).unwrap()), None);
+    assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn what_is_of_one_mode_of_nats_is_not_accepted_in_the_other() {
+    let judged = |nats: Value| judge(&admitted(managed(nats)), None);
+    let fields = json!({
+        "storageSize": "500Mi", "storageClassName": "fast", "syncIntervalSeconds": 0,
+        "image": { "repository": "nats", "tag": "2.15.2" },
+        "resources": { "requests": { "cpu": "2", "memory": "1Gi" }, "limits": { "cpu": "2500m", "memory": "2Gi" } },
+    });
+    let all = json!({ "managed": fields, "subjectPrefix": "chat", "retentionBytes": 1_048_576 });
+    assert_eq!(judged(all), Vec::<String>::new());
+    let key = json!({ "name": "nats", "key": "k" });
+    for external in [
+        json!({ "urls": ["nats://a"] }),
+        json!({ "user": "chat", "passwordSecretRef": key }),
+        json!({ "credentialsSecretRef": key }),
+        json!({ "tokenSecretRef": key }),
+    ] {
+        let said = judged(external);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("`urls`, `user`, "), "{said:?}");
+        assert!(said[0].contains("write `mode: External`"), "{said:?}");
+    }
+    let said = judged(json!({ "replicas": 3 }));
+    assert!(said[0].starts_with("`replicas` must be 1 when"), "{said:?}");
+    let said = judged(json!({ "storage": "Memory" }));
+    assert!(
+        said[0].starts_with("`storage` must be 'File' when"),
+        "{said:?}"
+    );
+    let said = refused(json!({ "nats": { "managed": {} } }));
+    assert!(said.starts_with("`managed` may not be specified"), "{said}");
+}
+
+#[test]
+fn what_the_volume_of_nats_was_made_with_stays_and_so_does_whose_nats_it_is() {
+    let change = |before: Value, after: Value| {
+        let (before, after) = (admitted(managed(before)), admitted(managed(after)));
+        judge(&after, Some(&before))
+    };
+    let fields = |fields: Value| json!({ "managed": fields });
+    let default = ManagedNatsSpec::default().storage_size;
+    for (before, after) in [
+        (json!({}), fields(json!({}))),
+        (
+            json!({}),
+            fields(json!({ "storageSize": default, "syncIntervalSeconds": 0 })),
+        ),
+        (
+            fields(json!({ "storageClassName": "a" })),
+            fields(json!({ "storageClassName": "a", "resources": {} })),
+        ),
+    ] {
+        assert_eq!(change(before, after), Vec::<String>::new());
+    }
+    for (before, after, field) in [
+        (
+            json!({}),
+            fields(json!({ "storageSize": "20Gi" })),
+            "storageSize",
+        ),
+        (
+            fields(json!({ "storageSize": "20Gi" })),
+            json!({}),
+            "storageSize",
+        ),
+        (
+            json!({}),
+            fields(json!({ "storageClassName": "a" })),
+            "storageClassName",
+        ),
+        (
+            fields(json!({ "storageClassName": "a" })),
+            fields(json!({})),
+            "storageClassName",
+        ),
+    ] {
+        let said = change(before, after);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].starts_with(&format!("`managed.{field}` must not change")),
+            "{said:?}"
+        );
+    }
+    let (external, own) = (admitted(minimal()), admitted(managed(json!({}))));
+    for (before, after) in [(&external, &own), (&own, &external)] {
+        let said = judge(after, Some(before));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("`mode` must not change"), "{said:?}");
+    }
+}
+
+#[test]
+fn sizes_of_nats_are_read_as_kubernetes_reads_them() {
+    for (size, bytes) in [
+        ("512Mi", 536_870_912),
+        ("10Gi", 10_737_418_240),
+        ("2Ti", 2_199_023_255_552),
+    ] {
+        let spec = ManagedNatsSpec {
+            storage_size: size.to_owned(),
+            ..ManagedNatsSpec::default()
+        };
+        assert_eq!(spec.storage_bytes(), bytes, "{size}");
+    }
+    let limits = |memory: Option<&str>| NatsLimits {
+        memory: memory.map(str::to_owned),
+        ..NatsLimits::default()
+    };
+    assert_eq!(limits(Some("1Gi")).memory_bytes(), Some(1_073_741_824));
+    assert_eq!(limits(None).memory_bytes(), None);
 }
 
 #[test]

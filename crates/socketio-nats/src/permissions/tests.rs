@@ -14,6 +14,7 @@ use futures_util::future::{BoxFuture, join_all, ready};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::names::Names;
 use crate::testing::session_of;
 use crate::{Credentials, Error, NatsCluster, Options};
 
@@ -274,6 +275,9 @@ fn the_documentation_shows_exactly_these_permissions() {
         "not in docs/operations.md:\n{}",
         node.render()
     );
-    let more = list(more);
+    let more: String = more
+        .iter()
+        .map(|one| format!("      \"{one}\"\n"))
+        .collect();
     assert!(blocks.contains(&more), "not in docs/operations.md:\n{more}");
 }

@@ -8,8 +8,8 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{meta, pods};
-use crate::controller::validate::Validated;
+use super::{meta, nats, pods};
+use crate::controller::validate::{Nats, Validated};
 use crate::names::{self, ports};
 use chatcluster_chat_api::cluster::Presence;
 
@@ -23,6 +23,22 @@ pub(super) fn build(cluster: &Validated) -> Option<NetworkPolicy> {
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(ingress(cluster)),
             egress: Some(egress(cluster)),
+        }),
+    })
+}
+
+/// NATS is the servers' alone, and speaks to nobody by itself. Probes come from the node, which policies let in.
+pub(super) fn of_nats(cluster: &Validated) -> Option<NetworkPolicy> {
+    (cluster.network_policy == Presence::Enabled).then(|| NetworkPolicy {
+        metadata: nats::meta(cluster),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(nats::pods(cluster)),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: Some(vec![NetworkPolicyIngressRule {
+                from: Some(vec![peers(cluster)]),
+                ports: Some(vec![tcp(ports::NATS)]),
+            }]),
+            egress: Some(Vec::new()),
         }),
     })
 }
@@ -47,16 +63,29 @@ fn egress(cluster: &Validated) -> Vec<NetworkPolicyEgressRule> {
             to: None,
             ports: Some(dns),
         },
-        // By port only: a policy knows no names, and what a name of NATS stands for may change.
-        NetworkPolicyEgressRule {
-            to: None,
-            ports: Some(cluster.nats_ports.iter().copied().map(tcp).collect()),
-        },
+        to_nats(cluster),
         NetworkPolicyEgressRule {
             to: Some(vec![peers(cluster)]),
             ports: Some(vec![tcp(ports::RELAY)]),
         },
     ]
+}
+
+fn to_nats(cluster: &Validated) -> NetworkPolicyEgressRule {
+    match &cluster.nats {
+        // By port only: a policy knows no names, and what a name of NATS stands for may change.
+        Nats::External(numbers) => NetworkPolicyEgressRule {
+            to: None,
+            ports: Some(numbers.iter().copied().map(tcp).collect()),
+        },
+        Nats::Managed(_) => NetworkPolicyEgressRule {
+            to: Some(vec![NetworkPolicyPeer {
+                pod_selector: Some(nats::pods(cluster)),
+                ..Default::default()
+            }]),
+            ports: Some(vec![tcp(ports::NATS)]),
+        },
+    }
 }
 
 fn peers(cluster: &Validated) -> NetworkPolicyPeer {
@@ -93,3 +122,6 @@ fn port(protocol: &str, number: i32) -> NetworkPolicyPort {
         end_port: None,
     }
 }
+
+#[cfg(test)]
+mod flows;

@@ -1,7 +1,7 @@
 //! The pod: one server, which meets the restricted Pod Security Standard.
 
-mod container;
-mod volumes;
+pub(super) mod container;
+pub(super) mod volumes;
 
 use k8s_openapi::DeepMerge as _;
 use k8s_openapi::api::core::v1::{
@@ -48,23 +48,27 @@ fn spec(cluster: &Validated, config_map: &ConfigMap) -> PodSpec {
         service_account_name: Some(cluster.names.own()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                localhost_profile: None,
-            }),
-            ..Default::default()
-        }),
+        security_context: Some(security_context()),
         termination_grace_period_seconds: Some(cluster.termination_grace_seconds),
         tolerations: Some(tolerations()),
         topology_spread_constraints: topology_spread(cluster),
         containers: vec![container::server(cluster)],
         volumes: Some(volumes::all(cluster, &config_map.name_any())),
+        ..Default::default()
+    }
+}
+
+pub(super) fn security_context() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            localhost_profile: None,
+        }),
         ..Default::default()
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn client(cluster: &Validated, annotations: BTreeMap<String, String>)
     }
 }
 
-fn port(name: &str, port: i32, target: &str) -> ServicePort {
+pub(super) fn port(name: &str, port: i32, target: &str) -> ServicePort {
     ServicePort {
         name: Some(name.to_owned()),
         port,

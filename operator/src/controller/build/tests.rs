@@ -17,6 +17,7 @@ fn manifest(children: Children) -> String {
     let Children {
         service_account,
         peers,
+        nats,
         config_map,
         headless_service,
         client_service,
@@ -26,9 +27,9 @@ fn manifest(children: Children) -> String {
         ingress,
         extensions,
     } = children;
-    let mut documents: Vec<Value> = vec![
-        json!(service_account),
-        json!(peers),
+    let mut documents: Vec<Value> = vec![json!(service_account), json!(peers)];
+    documents.extend(nats.into_iter().flat_map(of_nats));
+    documents.extend([
         json!(config_map),
         json!(headless_service),
         json!(client_service),
@@ -36,13 +37,42 @@ fn manifest(children: Children) -> String {
         json!(disruption_budget),
         json!(stateful_set),
         json!(ingress),
-    ];
+    ]);
     documents.extend(extensions.iter().map(|one| json!(one)));
     let documents = documents.iter().filter(|document| !document.is_null());
     documents
         .map(|document| serde_yaml::to_string(document).unwrap())
         .collect::<Vec<_>>()
         .join("---\n")
+}
+
+fn of_nats(nats: Nats) -> Vec<Value> {
+    let Nats {
+        secret,
+        config_map,
+        service,
+        network_policy,
+        stateful_set,
+    } = nats;
+    vec![
+        json!(secret),
+        json!(config_map),
+        json!(service),
+        json!(network_policy),
+        json!(stateful_set),
+    ]
+}
+
+/// `examples/chatcluster-managed.yaml` has every field of a NATS that the operator runs.
+#[test]
+fn the_example_with_all_of_managed_nats_builds_these_objects() {
+    let nats = children(&fixtures::managed()).nats.unwrap();
+    let documents = of_nats(nats);
+    let documents: Vec<String> = documents
+        .iter()
+        .map(|document| serde_yaml::to_string(document).unwrap())
+        .collect();
+    insta::assert_snapshot!("managed-nats", documents.join("---\n"));
 }
 
 #[test]
@@ -197,9 +227,17 @@ fn a_pod_template_changes_pods_but_not_how_they_are_found() {
 fn every_child_has_its_owner_and_its_labels() {
     let cluster = fixtures::full();
     let children = children(&cluster);
+    assert!(children.nats.is_none());
+    let own = build(&fixtures::validate(&fixtures::minimal()).unwrap()).unwrap();
+    let nats = own.nats.unwrap();
     for meta in [
         &children.service_account.metadata,
         &children.peers.metadata,
+        &nats.secret.metadata,
+        &nats.config_map.metadata,
+        &nats.service.metadata,
+        &nats.network_policy.unwrap().metadata,
+        &nats.stateful_set.metadata,
         &children.config_map.metadata,
         &children.headless_service.metadata,
         &children.client_service.metadata,

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::jiff::Timestamp;
 
 use super::seen::{self, Known};
-use super::{Plan, Reason, Seen, Server, Step, next};
+use super::{Plan, Reason, Seen, Server, Step, Wanted, next};
 use crate::controller::apply::{Error, Writer};
 use crate::controller::build::stateful_set;
 use crate::controller::chain;
@@ -26,6 +26,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) known: Known,
     pub(crate) servers: &'a dyn Servers,
     pub(crate) now: Timestamp,
+    /// Between two pods of a rollout.
+    pub(crate) pause_seconds: i64,
 }
 
 /// What came of it.
@@ -47,7 +49,10 @@ pub(crate) async fn carry_out(
     live: Option<StatefulSet>,
     ground: Ground<'_>,
 ) -> Result<Outcome, Error> {
-    let wanted = seen::shape(&desired).replicas;
+    let wanted = Wanted {
+        replicas: seen::shape(&desired).replicas,
+        pause_seconds: ground.pause_seconds,
+    };
     let Some(live) = live else {
         let stateful_set = writer.ensure_shaped(desired, None).await?;
         let seen = seen::read(&stateful_set, true, ground.pods, &ground.known, ground.now);
@@ -103,7 +108,7 @@ struct Course<'a, 'w> {
 
 impl<'a> Course<'a, '_> {
     /// Steps until one that has to be seen, or waited for; this is returned.
-    async fn run(&mut self, wanted: i32) -> Result<Plan, Error> {
+    async fn run(&mut self, wanted: Wanted) -> Result<Plan, Error> {
         for _ in 0..MOST_STEPS {
             let plan = next(&self.seen, wanted);
             let goes_on = match &plan.step {
@@ -147,6 +152,7 @@ impl<'a> Course<'a, '_> {
             step: Step::Wait,
             reason: Reason::PodUnreachable,
             message: format!("pod {name} cannot be told to let its clients go: {why}"),
+            until: None,
         };
         let address = self.pod(name).and_then(address);
         let address = address.ok_or_else(|| refused("it has no address".to_owned()))?;

@@ -3,14 +3,14 @@
 mod going;
 mod view;
 
-use super::{Node, Plan, Pod, Reason, Seen, Server, Shape, Step};
+use super::{Node, Plan, Pod, Reason, Seen, Server, Shape, Step, Wanted};
 use view::{View, count, is_going, is_useless, is_vacant, number, plan};
 
 /// What a pod gets beyond its time before it is forgotten, where nobody knows whether its node is there.
 const PATIENCE_SECONDS: i64 = 60;
 
-/// The next step towards `wanted` pods of the template that is asked for.
-pub(crate) fn next(seen: &Seen, wanted: i32) -> Plan {
+/// The next step towards the pods that are wanted, of the template that is asked for.
+pub(crate) fn next(seen: &Seen, wanted: Wanted) -> Plan {
     let view = View::new(seen, wanted);
     let questions = [
         View::forget,
@@ -241,6 +241,7 @@ impl View<'_> {
             step: Step::Wait,
             reason,
             message,
+            until: None,
         };
         if let Some(ending) = self.ending().flatten() {
             return ending;
@@ -269,6 +270,7 @@ impl View<'_> {
             step: Step::Done,
             reason: Reason::Settled,
             message: "no pod is being started, replaced or ended".to_owned(),
+            until: None,
         }
     }
 }

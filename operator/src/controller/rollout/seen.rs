@@ -74,6 +74,17 @@ pub(crate) fn read(
     }
 }
 
+/// What each pod's server says of its clients, by the name of its pod.
+pub(crate) fn servers_of(
+    set: &StatefulSet,
+    pods: &[core::Pod],
+    known: &Known,
+    now: Timestamp,
+) -> BTreeMap<String, Server> {
+    let pods = read(set, true, pods, known, now).pods;
+    pods.into_iter().map(|pod| (pod.name, pod.server)).collect()
+}
+
 fn is_of(pod: &core::Pod, set: &StatefulSet) -> bool {
     let mut owners = pod.metadata.owner_references.iter().flatten();
     owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == set.uid().as_ref())
@@ -96,6 +107,9 @@ fn pod(
         revision: labels.get(REVISION).cloned().unwrap_or_default(),
         is_ready,
         is_available: is_ready && age >= least_ready_seconds,
+        ready_since: since(pod)
+            .filter(|_| is_ready)
+            .map(|time| time.0.as_second()),
         is_stuck: !is_ready && age > STUCK_SECONDS,
         is_accepting: labels.get(ACCEPTING).is_some_and(|value| value == "true"),
         leaves_by: pod

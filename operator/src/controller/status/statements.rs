@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::StatefulSetStatus;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::{Observed, pods};
+use super::{Observed, nats, pods};
 use crate::controller::build::ingress;
 use crate::controller::rollout::{Plan, Step};
 use crate::controller::validate::{self, is_paused, wanted_replicas};
@@ -125,6 +125,11 @@ impl View<'_> {
         plan.filter(|plan| plan.step != Step::Done)
     }
 
+    /// What is not as it shall be with the NATS that the operator runs.
+    fn nats_obstacle(&self) -> Option<String> {
+        self.observed.nats.as_ref().and_then(nats::obstacle)
+    }
+
     /// The StatefulSet controller has seen the last change, and brought it about, and the rollout has nothing more to do.
     fn is_settled(&self) -> bool {
         let Some(set) = &self.observed.stateful_set else {
@@ -148,9 +153,15 @@ fn ready(view: &View<'_>) -> Said {
             "see the condition Degraded".to_owned(),
         );
     }
+    if let Some(message) = &view.observed.leaving {
+        return (Status::False, "Deleting", message.clone());
+    }
     if is_paused(view.cluster) {
         let message = "reconciliation is paused: what runs is not compared with the spec";
         return (Status::Unknown, "ReconciliationPaused", message.to_owned());
+    }
+    if let Some(obstacle) = view.nats_obstacle() {
+        return (Status::False, "NatsNotReady", obstacle);
     }
     if !view.is_settled() {
         let said = progress(view);
@@ -186,6 +197,9 @@ fn available(view: &View<'_>) -> Said {
 }
 
 fn progressing(view: &View<'_>) -> Said {
+    if let Some(message) = &view.observed.leaving {
+        return (Status::True, "Deleting", message.clone());
+    }
     if view.observed.stateful_set.is_none() {
         return (
             Status::False,
@@ -194,11 +208,14 @@ fn progressing(view: &View<'_>) -> Said {
         );
     }
     if view.is_settled() {
-        return (
-            Status::False,
-            "Settled",
-            "no pod is being started, replaced or ended".to_owned(),
-        );
+        return match view.nats_obstacle() {
+            Some(obstacle) => (Status::True, "NatsNotReady", obstacle),
+            None => (
+                Status::False,
+                "Settled",
+                "no pod is being started, replaced or ended".to_owned(),
+            ),
+        };
     }
     let status = view.set();
     let reason = if let Some(plan) = view.under_way() {
@@ -257,21 +274,23 @@ fn draining(view: &View<'_>) -> Said {
 /// A server is ready only while it reads the log on NATS, so a ready pod proves the connection.
 fn nats_connected(view: &View<'_>) -> Said {
     let apart = &view.observed.apart;
+    let obstacle = view.nats_obstacle();
     if let Some(first) = apart.first() {
         let pods = name(apart.iter().map(|apart| apart.pod.clone()));
-        return (
-            Status::False,
-            "PodsNotConnected",
-            format!("{pods}: {}", first.reason),
-        );
+        let said = format!("{pods}: {}", first.reason);
+        return match obstacle {
+            Some(obstacle) => (Status::False, "NatsNotReady", format!("{obstacle}; {said}")),
+            None => (Status::False, "PodsNotConnected", said),
+        };
     }
-    match view.ready_pods() {
-        0 => (
+    match (view.ready_pods(), obstacle) {
+        (0, Some(obstacle)) => (Status::False, "NatsNotReady", obstacle),
+        (0, None) => (
             Status::Unknown,
             "NoPodAnswers",
             "no pod is ready, and none has said why".to_owned(),
         ),
-        ready => (
+        (ready, _) => (
             Status::True,
             "PodsConnected",
             format!("pods that read the log: {ready}"),
@@ -303,7 +322,9 @@ fn connections_capped(cluster: &ChatCluster) -> Said {
 }
 
 fn degraded(view: &View<'_>) -> Said {
-    if let Some((reason, message)) = view.observed.pods.iter().find_map(pods::trouble) {
+    let nats = view.observed.nats.iter().flat_map(|nats| &nats.pods);
+    let mut all = nats.chain(&view.observed.pods);
+    if let Some((reason, message)) = all.find_map(pods::trouble) {
         return (Status::True, reason, message);
     }
     let apart = &view.observed.apart;

@@ -69,6 +69,12 @@ async fn nothing_is_granted_that_is_not_used() {
     });
     world.look().await.unwrap();
 
+    let now = Timestamp::now().to_string();
+    world.api.edit("chatclusters/chat", |cluster| {
+        cluster["metadata"]["deletionTimestamp"] = now.into();
+    });
+    world.look().await.unwrap();
+
     let (client, lease) = (world.api.client(), Duration::from_secs(15));
     let election = Election::new(
         client,

@@ -171,6 +171,9 @@ async fn suspended_all_are_told_at_once_and_the_return_starts_all() {
         world.control();
     }
     world.look().await.unwrap();
+    // NATS ends after the last server.
+    world.control();
+    world.look().await.unwrap();
     assert_eq!(
         world.condition("Ready"),
         ("True".to_owned(), "Suspended".to_owned())

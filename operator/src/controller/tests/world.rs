@@ -91,6 +91,35 @@ impl World {
 
     /// What the StatefulSet controller and the kubelets do at once: pods come and go, and are ready.
     pub(super) fn control(&self) {
+        self.control_nats(true);
+        self.control_pods();
+    }
+
+    /// The same for the nats-server that the operator runs, if it runs one.
+    pub(super) fn control_nats(&self, is_ready: bool) {
+        let Some(set) = self.api.get("statefulsets/chat-nats") else {
+            return;
+        };
+        let replicas = set["spec"]["replicas"].as_i64().unwrap();
+        if replicas == 0 {
+            if self.api.get("pods/chat-nats-0").is_some() {
+                self.api.remove("pods/chat-nats-0");
+            }
+        } else {
+            let mut pod = json!(fixtures::pod("chat-nats-0", is_ready));
+            pod["metadata"]["labels"] = json!(validate::names(&self.cluster()).nats_labels());
+            self.api.put("pods", pod);
+        }
+        self.api.edit("statefulsets/chat-nats", |set| {
+            let ready = if is_ready { replicas } else { 0 };
+            set["status"] = json!({
+                "observedGeneration": set["metadata"]["generation"], "replicas": replicas, "readyReplicas": ready,
+                "updatedReplicas": replicas,
+            });
+        });
+    }
+
+    fn control_pods(&self) {
         let set = self.set();
         let number = |value: &serde_json::Value| value.as_i64().unwrap_or(0);
         let (replicas, start) = (

@@ -34,7 +34,11 @@ pub(super) const TLS_CERT: &str = "tls.crt";
 pub(super) const TLS_KEY: &str = "tls.key";
 
 impl MountedSecret {
-    fn one(folder: &'static str, field: &'static str, reference: &SecretKeyReference) -> Self {
+    pub(super) fn one(
+        folder: &'static str,
+        field: &'static str,
+        reference: &SecretKeyReference,
+    ) -> Self {
         let SecretKeyReference { name, key } = reference;
         Self {
             folder,
@@ -101,14 +105,14 @@ pub(super) fn file(all: &[MountedSecret], folder: &str) -> Option<std::path::Pat
     Some(format!("{}/{}", mounted.path(), mounted.keys.first()?).into())
 }
 
-/// A text that changes when a secret does; or everything that is missing.
+/// A text that changes when a secret does, or one that the operator made itself; or everything that is missing.
 pub(super) fn hash(
     all: &[MountedSecret],
     found: &BTreeMap<String, Option<SecretFacts>>,
-    peer_secret: &[u8],
+    own: &[u8],
 ) -> Result<String, Vec<String>> {
     let mut missing = Vec::new();
-    let mut content = peer_secret.to_vec();
+    let mut content = own.to_vec();
     for MountedSecret {
         folder,
         field,

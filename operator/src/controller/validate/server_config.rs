@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use chatcluster_chat_api::cluster::{
-    AuthType, ChatCluster, CorsCredentials, DrainSpec, LogLevel, NatsSpec, NatsStorage, Presence,
-    ServerSpec, Transport,
+    AuthType, ChatCluster, CorsCredentials, DrainSpec, LogLevel, NatsMode, NatsSpec, NatsStorage,
+    Presence, ServerSpec, Transport,
 };
 use chatcluster_chat_api::{
     AuthSection, CorsSection, DrainSection, DurationText, EngineSection, HistorySection,
@@ -13,8 +13,9 @@ use chatcluster_chat_api::{
     ServerConfig,
 };
 
+use super::nats::retention_bytes;
 use super::secrets::{self, MountedSecret, folders};
-use crate::names::{Names, PEER_SECRET_KEY, paths, ports};
+use crate::names::{NATS_USER, Names, PEER_SECRET_KEY, paths, ports};
 
 /// The folder of the secret that pods share.
 pub(crate) const PEERS: &str = "peers";
@@ -125,16 +126,25 @@ fn nats(nats: &NatsSpec, names: &Names, secrets: &[MountedSecret]) -> NatsSectio
             .find(|mounted| mounted.folder == folders::NATS_CLIENT)?;
         Some(format!("{}/{key}", mounted.path()).into())
     };
+    let is_managed = nats.mode == NatsMode::Managed;
     NatsSection {
-        urls: nats.urls.clone(),
+        urls: if is_managed {
+            vec![names.nats_url()]
+        } else {
+            nats.urls.clone()
+        },
         prefix: nats.subject_prefix.clone().unwrap_or_else(derived),
         replicas: number(nats.replicas.into()),
         storage: match nats.storage {
             NatsStorage::File => chatcluster_chat_api::NatsStorage::File,
             NatsStorage::Memory => chatcluster_chat_api::NatsStorage::Memory,
         },
-        retention_bytes: number(nats.retention_bytes),
-        user: nats.user.clone(),
+        retention_bytes: retention_bytes(nats),
+        user: if is_managed {
+            Some(NATS_USER.to_owned())
+        } else {
+            nats.user.clone()
+        },
         password_file: secrets::file(secrets, folders::NATS_PASSWORD),
         token_file: secrets::file(secrets, folders::NATS_TOKEN),
         credentials_file: secrets::file(secrets, folders::NATS_CREDENTIALS),
@@ -172,6 +182,6 @@ fn milliseconds(milliseconds: i32) -> DurationText {
 }
 
 /// The schema admits no negative number; one would become 0, which the server's rules judge.
-fn number(value: i64) -> u64 {
+pub(super) fn number(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

@@ -15,6 +15,9 @@ pub struct Options {
     pub max_file_store: Option<u64>,
     /// Lines for the top level of the file: an `authorization` or `accounts` block, `tls`, `ping_interval` …
     pub settings: String,
+    /// A whole file that somebody else has written; only where the server listens and stores is this module's. Nothing above
+    /// counts then.
+    pub file: Option<String>,
 }
 
 impl Options {
@@ -44,6 +47,9 @@ impl Options {
 
     /// The file for a server at this place.
     pub(super) fn render(&self, place: &Place) -> String {
+        if let Some(file) = &self.file {
+            return place.take_over(file);
+        }
         let mut file = format!(
             r#"server_name: {name}
 listen: "127.0.0.1:{client}"
@@ -115,6 +121,32 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// A file that was written for another place.
+    fn take_over(&self, file: &str) -> String {
+        let here = [
+            (
+                "listen:",
+                json!(format!("127.0.0.1:{}", or_any(self.ports.client))),
+            ),
+            (
+                "http:",
+                json!(format!("127.0.0.1:{}", or_any(self.ports.monitor))),
+            ),
+            ("store_dir:", json!(self.store())),
+        ];
+        let lines = file.lines().map(|line| {
+            let mut settings = here.iter();
+            let found = settings.find(|(name, _)| line.trim_start().starts_with(name));
+            found.map_or_else(
+                || line.to_owned(),
+                |(name, value)| format!("{name} {value}"),
+            )
+        });
+        let lines: Vec<String> = lines.collect();
+        let ports = json!(self.folder.path());
+        format!("{}\nports_file_dir: {ports}\n", lines.join("\n"))
+    }
+
     pub(super) fn config(&self) -> PathBuf {
         self.folder.path().join("nats.conf")
     }

@@ -34,33 +34,37 @@ pub(super) fn server(cluster: &Validated) -> Container {
             ..Default::default()
         }),
         // A pod that starts reads the log first, which may take minutes; it is alive all the while.
-        startup_probe: Some(probe("/livez", 2, 30)),
+        startup_probe: Some(probe(ports::ADMIN_NAME, "/livez", 2, 30)),
         // Only a process that answers nothing for a minute is restarted: its clients are lost to it.
-        liveness_probe: Some(probe("/livez", 10, 6)),
-        readiness_probe: Some(probe("/readyz", 2, 2)),
+        liveness_probe: Some(probe(ports::ADMIN_NAME, "/livez", 10, 6)),
+        readiness_probe: Some(probe(ports::ADMIN_NAME, "/readyz", 2, 2)),
         resources: Some(ResourceRequirements {
             requests: Some([("cpu", "100m"), ("memory", "256Mi")].map(quantity).into()),
             ..Default::default()
         }),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(words(&["ALL"])),
-                add: None,
-            }),
-            ..Default::default()
-        }),
+        security_context: Some(security_context()),
         volume_mounts: Some(volumes::mounts(cluster)),
         ..Default::default()
     }
 }
 
-fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
+pub(in super::super) fn security_context() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(words(&["ALL"])),
+            add: None,
+        }),
+        ..Default::default()
+    }
+}
+
+pub(in super::super) fn probe(port: &str, path: &str, period_seconds: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String(ports::ADMIN_NAME.to_owned()),
+            port: IntOrString::String(port.to_owned()),
             ..Default::default()
         }),
         period_seconds: Some(period_seconds),
@@ -70,7 +74,7 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
     }
 }
 
-fn port(name: &str, number: i32) -> ContainerPort {
+pub(in super::super) fn port(name: &str, number: i32) -> ContainerPort {
     ContainerPort {
         name: Some(name.to_owned()),
         container_port: number,
@@ -83,6 +87,6 @@ fn quantity((resource, amount): (&str, &str)) -> (String, Quantity) {
     (resource.to_owned(), Quantity(amount.to_owned()))
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(in super::super) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }

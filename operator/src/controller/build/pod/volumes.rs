@@ -75,7 +75,7 @@ fn secret(volume: &str, name: String, keys: &[String]) -> Volume {
     }
 }
 
-fn mount(volume: &str, path: &str, is_read_only: bool) -> VolumeMount {
+pub(in super::super) fn mount(volume: &str, path: &str, is_read_only: bool) -> VolumeMount {
     VolumeMount {
         name: volume.to_owned(),
         mount_path: path.to_owned(),

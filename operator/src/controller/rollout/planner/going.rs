@@ -40,6 +40,9 @@ impl View<'_> {
         {
             return Some(obstacle);
         }
+        if let Some(pause) = self.pause(pod) {
+            return Some(pause);
+        }
         self.drain(pod)
     }
 
@@ -109,6 +112,28 @@ impl View<'_> {
             None => format!("pod {} goes when another one takes new clients", pod.name),
         };
         plan(Step::Wait, Reason::PodNotReady, message)
+    }
+
+    /// Why an old pod that serves goes a little later. The time is read off the new pods, so that an operator that was started
+    /// again neither begins the pause anew nor leaves it out.
+    fn pause(&self, pod: &Pod) -> Option<Plan> {
+        let is_of_rollout =
+            self.wanted > 0 && !pod.is_stuck && pod.revision != self.seen.update_revision;
+        let newest = self.new_pods().max_by_key(|pod| pod.ready_since)?;
+        let until = newest.ready_since? + self.pause_seconds;
+        if !is_of_rollout || self.seen.now >= until {
+            return None;
+        }
+        let seconds = self.pause_seconds;
+        Some(Plan {
+            step: Step::Wait,
+            reason: Reason::Pausing,
+            message: format!(
+                "pod {} goes when pod {} has been ready for {seconds} seconds",
+                pod.name, newest.name
+            ),
+            until: Some(until),
+        })
     }
 
     fn drain(&self, pod: &Pod) -> Option<Plan> {

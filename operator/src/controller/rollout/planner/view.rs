@@ -1,17 +1,18 @@
 //! What the planner asks of what is seen.
 
-use super::super::{Plan, Pod, Reason, Seen, Server, Step};
+use super::super::{Plan, Pod, Reason, Seen, Server, Step, Wanted};
 
 /// What is seen, and how many pods are wanted.
 pub(super) struct View<'a> {
     pub(super) seen: &'a Seen,
     pub(super) wanted: i32,
+    pub(super) pause_seconds: i64,
     /// Those that shall be there by their numbers, by index; `None` is one that is not there yet.
     pub(super) slots: Vec<Option<&'a Pod>>,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(seen: &'a Seen, wanted: i32) -> Self {
+    pub(super) fn new(seen: &'a Seen, wanted: Wanted) -> Self {
         let shape = seen.shape;
         let slot = |index| {
             let ordinal = shape.start + index;
@@ -19,7 +20,8 @@ impl<'a> View<'a> {
         };
         Self {
             seen,
-            wanted,
+            wanted: wanted.replicas,
+            pause_seconds: wanted.pause_seconds,
             slots: (0..shape.replicas).map(slot).collect(),
         }
     }
@@ -93,6 +95,7 @@ pub(super) fn plan(step: Step, reason: Reason, message: impl FnOnce() -> String)
         step,
         reason,
         message: message(),
+        until: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! One run: the operator, Kubernetes, clients, and what goes wrong; with what must hold at each step.
 
-use super::super::{Plan, Reason, Shape, Step, next};
+use super::super::{Plan, Reason, Shape, Step, Wanted, next};
 use super::kubernetes::{Kubernetes, Phase, Pod, Undrained};
 use super::random::Random;
 
@@ -23,6 +23,8 @@ pub(super) struct Course {
     /// What is asked for.
     pub(super) replicas: i32,
     pub(super) template: usize,
+    /// Seconds between two pods of a rollout.
+    pub(super) pause: i64,
     /// The operator, or the controller, does nothing until then.
     pub(super) operator_back: i64,
     pub(super) controller_back: i64,
@@ -39,6 +41,7 @@ impl Course {
         Self {
             kubernetes: Kubernetes::new(&mut chance, replicas),
             clients: vec![Client::default(); clients],
+            pause: *chance.pick(&[0, 0, 15, 60]),
             chance,
             replicas,
             template: 0,
@@ -86,7 +89,7 @@ impl Course {
 
     /// Between what it sees and what it does others may act.
     fn step(&mut self) -> Result<Plan, Broken> {
-        let plan = next(&self.seen(), self.replicas);
+        let plan = next(&self.seen(), self.wanted());
         if self.kubernetes.now < self.operator_back {
             let (step, reason) = (Step::Wait, Reason::Steering);
             let message = "there is no operator".to_owned();
@@ -94,7 +97,11 @@ impl Course {
                 step,
                 reason,
                 message,
+                until: None,
             });
+        }
+        if let Step::Drain(name) = &plan.step {
+            self.judge_pause(name)?;
         }
         if self.chance.one_in(3) {
             self.kubernetes.run(&mut self.chance);
@@ -111,6 +118,13 @@ impl Course {
             return Err(format!("nobody takes clients after {:?}", plan.step));
         }
         Ok(plan)
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            replicas: self.replicas,
+            pause_seconds: self.pause,
+        }
     }
 
     fn seen(&self) -> super::super::Seen {
@@ -162,7 +176,7 @@ impl Course {
             pod.is_ready() && (0..self.kubernetes.shape.replicas).contains(&index)
         });
         // What became ready after the look was not seen by it.
-        let seen_again = next(&self.seen(), self.replicas);
+        let seen_again = next(&self.seen(), self.wanted());
         if is_seen
             && is_ready
             && self.replicas > 0
@@ -255,6 +269,26 @@ impl Course {
         if was_ready && ready + 1 < floor {
             return Err(format!(
                 "{ready} of {floor} pods are ready when one is drained"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A pod of a rollout goes only when the one that got ready last has been so for the pause.
+    fn judge_pause(&self, name: &str) -> Result<(), Broken> {
+        let uid: u64 = name.parse().unwrap();
+        let Kubernetes {
+            now, update, pods, ..
+        } = &self.kubernetes;
+        let is_old = |pod: &Pod| pod.template != *update;
+        let serves = |pod: &&Pod| pod.uid == uid && is_old(pod) && pod.is_ready();
+        let new = pods.values().filter(|pod| !is_old(pod) && pod.is_ready());
+        let newest = new.map(|pod| pod.ready_since).max();
+        let is_early = newest.is_some_and(|since| *now < since + self.pause);
+        if is_early && self.replicas > 0 && pods.values().any(|pod| serves(&pod)) {
+            return Err(format!(
+                "a pod is drained before a pause of {} s",
+                self.pause
             ));
         }
         Ok(())

@@ -45,6 +45,8 @@ pub(super) struct Pod {
     pub(super) is_node_lost: bool,
     /// Somebody was connected to it.
     pub(super) had_clients: bool,
+    /// When it got ready.
+    pub(super) ready_since: i64,
     /// When it was last seen ready, or made.
     pub(super) unready_since: i64,
 }
@@ -131,6 +133,7 @@ impl Kubernetes {
             revision: name(pod.template),
             is_ready: pod.is_ready(),
             is_available: pod.is_ready(),
+            ready_since: pod.is_ready().then_some(pod.ready_since),
             is_stuck: !pod.is_ready() && self.now > pod.unready_since + STUCK,
             is_accepting: pod.is_accepting,
             leaves_by: pod.leaves_by,
@@ -218,6 +221,7 @@ impl Kubernetes {
             drained_at: None,
             is_node_lost: false,
             had_clients: false,
+            ready_since: self.now,
             unready_since: self.now,
         };
         self.pods.insert(ordinal, pod);
@@ -301,7 +305,7 @@ impl Kubernetes {
                     pod.phase = Phase::Running(later);
                 }
                 Phase::Running(at) if at <= now && image == Image::Good => {
-                    pod.phase = Phase::Ready;
+                    (pod.phase, pod.ready_since) = (Phase::Ready, now);
                 }
                 _ => {}
             }
