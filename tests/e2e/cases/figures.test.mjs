@@ -31,17 +31,17 @@ async function idle() {
 scenario(`the operator with 1 and with ${MANY} suspended ChatClusters`, 400, async (t, open) => {
   const cluster = open(await new ChatCluster("figures").open());
   await cluster.apply({ state: "Suspended" });
-  await cluster.is("Available", "False", "Suspended");
+  await cluster.is("Ready", "True", "Suspended");
   const one = await idle();
   const { spec } = cluster;
   await apply(Array.from({ length: MANY - 1 }, (_, i) => ({
     apiVersion: "chatcluster.dev/v1alpha1",
     kind: "ChatCluster",
     metadata: { name: `chat-${i}`, namespace: cluster.namespace },
-    spec: { ...spec, nats: { ...spec.nats, subjectPrefix: `e2e.figures${i}` } },
+    spec: { ...spec, nats: { ...spec.nats, subjectPrefix: `${spec.nats.subjectPrefix}-${i}` } },
   })));
   const begin = Date.now();
-  const done = async () => (await list(cluster.namespace, "chatclusters")).filter((each) => condition(each, "Available")?.reason === "Suspended").length === MANY;
+  const done = async () => (await list(cluster.namespace, "chatclusters")).filter((each) => condition(each, "Ready")?.reason === "Suspended").length === MANY;
   await until(done, 120_000, `${MANY} clusters are as they shall be`);
   const settled = (Date.now() - begin) / 1000;
   const many = await idle();

@@ -21,8 +21,9 @@ async function sumOf(cluster, name) {
 
 /** Everybody polls, says things, and nobody is sent away. @returns {Promise<number>} polls that went to a pod that is not theirs */
 async function poll(open, cluster, plane, options) {
-  const people = open(new People({ ...MODES.polling, ...options }));
-  const everybody = await Promise.all(Array.from({ length: CLIENTS }, () => people.enter(plane.url)));
+  const people = open(new People(options));
+  const everybody = await Promise.all(Array.from({ length: CLIENTS }, () => people.enter(plane.url, {}, MODES.polling)));
+  for (const { socket } of everybody) assert.equal(socket.io.engine.transport.name, "polling");
   const ends = [];
   for (const { socket } of everybody) socket.on("disconnect", (reason) => ends.push(reason));
   for (let round = 0; round < ROUNDS; round++) {

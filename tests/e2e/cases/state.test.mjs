@@ -14,7 +14,7 @@ scenario("suspended, no pod is left; resumed, the history is there", 200, async 
   await writer.say("before");
   await cluster.change({ state: "Suspended" });
   await until(async () => (await cluster.pods()).length === 0, 60_000, "no pod is left");
-  await cluster.is("Available", "False", "Suspended");
+  await cluster.is("Ready", "True", "Suspended");
   await cluster.change({ state: "Running" });
   await cluster.is("Ready");
   const reader = await people.enter(plane.url, { serverOffset: Number.MAX_SAFE_INTEGER });
@@ -45,7 +45,7 @@ scenario("what a hand has changed in a child is put back, and a foreign object o
   await apply([{ apiVersion: "chatcluster.dev/v1alpha1", kind: "ChatCluster", metadata: { name: "other", namespace: cluster.namespace }, spec: cluster.spec }]);
   const degraded = async () => condition(JSON.parse(await kubectl(["get", "-n", cluster.namespace, "chatcluster", "other", "-o", "json"])), "Degraded");
   await until(async () => (await degraded())?.status === "True", 30_000, "it says that something is in its way");
-  assert.match((await degraded()).message, /Service other/i);
+  assert.match((await degraded()).message, /Service .other. exists/);
 });
 
 scenario("a Secret that is missing, a NATS that is not there: the status says which, and the way out is enough", 200, async (_, open) => {

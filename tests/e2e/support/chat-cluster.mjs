@@ -9,6 +9,8 @@ export const NEXT_IMAGE = { ...IMAGE, tag: "2" };
 export const NATS_URL = "nats://nats.messaging.svc:4222";
 /** From apply to Ready: images are on the nodes. */
 const STARTED = 60_000;
+/** Nobody deletes a log: a cluster that is kept up has those of earlier runs. */
+const RUN = `e2e.${Date.now().toString(36)}`;
 
 /** A condition of an object's status, by its type. @returns {{type: string, status: string, reason: string, message: string} | undefined} */
 export const condition = (object, type) => object?.status?.conditions?.find((one) => one.type === type);
@@ -34,7 +36,7 @@ export class ChatCluster {
 
   /** Applies it, whole. @param {object} spec beside the image and NATS, which may be overwritten */
   async apply(spec) {
-    const nats = { mode: "External", urls: [NATS_URL], subjectPrefix: `e2e.${this.name}` };
+    const nats = { mode: "External", urls: [NATS_URL], subjectPrefix: `${RUN}.${this.name}` };
     this.spec = { image: IMAGE, nats, ...spec };
     await apply([{ apiVersion: "chatcluster.dev/v1alpha1", kind: "ChatCluster", metadata: { name: this.name, namespace: this.namespace }, spec: this.spec }]);
     return this;
