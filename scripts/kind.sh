@@ -34,7 +34,6 @@ up() {
     step "a cluster of four nodes" kind create cluster --name "$name" --config kind-config.yaml --wait 3m
   fi
   step "load the images" kind load docker-image --name "$name" "chatcluster-server:$server" "chatcluster-operator:$operator"
-  step "NATS" kubectl --context "kind-$name" apply --server-side -f examples/nats.yaml
   step "the operator" "$helm" --kube-context "kind-$name" upgrade --install chatcluster-operator charts/chatcluster-operator \
     --namespace "$namespace" --create-namespace --set-string image.tag="$operator" --set-string serverImage.tag="$server" --wait --timeout 3m
   kubectl -n default apply --server-side -f examples/chatcluster-minimal.yaml -f examples/kind-port.yaml

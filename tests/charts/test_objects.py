@@ -100,6 +100,7 @@ class Objects(unittest.TestCase):
         self.assertEqual(container["image"], f"chatcluster-operator:{release}")
         variables = {each["name"]: each.get("value") for each in container["env"]}
         self.assertEqual(variables["CHATCLUSTER_SERVER_IMAGE"], f"chatcluster-server:{release}")
+        self.assertIn(f'default_value = "{variables["CHATCLUSTER_NATS_IMAGE"]}"', (ROOT / "operator/src/args.rs").read_text())
 
     def test_the_operator_knows_every_variable_that_it_is_given(self):
         flags = set(re.findall(r'env = "(CHATCLUSTER_\w+)"', (ROOT / "operator/src/args.rs").read_text()))

@@ -21,6 +21,7 @@ REFUSED = [
     (OPERATOR, "image.registry=example.com", "registry"),
     (OPERATOR, "image.pullPolicy=Sometimes", "/image/pullPolicy"),
     (OPERATOR, "serverImage.repository=", "/serverImage/repository"),
+    (OPERATOR, "natsImage.tag=", "/natsImage/tag"),
     (OPERATOR, "imagePullSecrets[0]=registry", "/imagePullSecrets/0"),
     (OPERATOR, "operator.logLevel=verbose", "/operator/logLevel"),
     (OPERATOR, "operator.leaseSeconds=4", "/operator/leaseSeconds"),
@@ -39,7 +40,7 @@ REFUSED = [
     (CHATCLUSTER, "spec.replicas=0", "/spec/replicas"),
     (CHATCLUSTER, "spec.nats.url=nats://x:4222", "url"),
     (CHATCLUSTER, "spec.nats.mode=Elsewhere", "/spec/nats/mode"),
-    (CHATCLUSTER, "spec.nats=null", "nats"),
+    (CHATCLUSTER, "spec.nats=External", "/spec/nats"),
     (CHATCLUSTER, "spec.ingress.controller=Ngnix", "/spec/ingress/controller"),
     (CHATCLUSTER, "spec.ingress.hosts=chat.example.com", "hosts"),
     (CHATCLUSTER, "spec.server.pingIntervalMilliseconds=1.5", "/spec/server/pingIntervalMilliseconds"),
@@ -76,7 +77,7 @@ class Schemas(unittest.TestCase):
             self.assertIn(">=1.33.0-0", done.stderr)
 
     def test_the_spec_of_each_example_can_be_given_as_values(self):
-        for example in ("minimal", "full"):
+        for example in ("minimal", "managed", "full"):
             text = (ROOT / f"examples/chatcluster-{example}.yaml").read_text()
             wanted = yaml.safe_load(text)
             # The chart's own defaults lie below what is given.

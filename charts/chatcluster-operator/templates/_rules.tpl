@@ -5,7 +5,7 @@ what is not given here, and a test there fails on what is given and not used.
 {{- define "operator.rules" -}}
 - apiGroups: [chatcluster.dev]
   resources: [chatclusters]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [chatcluster.dev]
   resources: [chatclusters/status]
   verbs: [patch]
@@ -39,6 +39,10 @@ what is not given here, and a test there fails on what is given and not used.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
+# Whether a ChatCluster goes with its namespace: then its clients are not waited for.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

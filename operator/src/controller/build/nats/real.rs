@@ -27,6 +27,9 @@ impl Local for Counting {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
     fn advance(&self, _: u64) {}
+    fn has_members(&self) -> bool {
+        true
+    }
     fn restart(&self, _: u64, _: u64) {}
     fn receive(&self, _: Cast) {}
     fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
