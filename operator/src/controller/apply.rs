@@ -132,12 +132,8 @@ pub(crate) async fn apply(
     writer.ensure(service_account, live.service_account).await?;
     writer.ensure(peers, live.peers).await?;
     let nats = Box::pin(writer.ensure_nats(nats, live.nats)).await?;
-    let wanted_config = config_map.name_any();
-    let (same, others): (Vec<ConfigMap>, Vec<ConfigMap>) = live
-        .config_maps
-        .into_iter()
-        .partition(|found| found.name_any() == wanted_config);
-    writer.ensure(config_map, same.into_iter().next()).await?;
+    let (same, others) = apart(live.config_maps, &config_map.name_any());
+    writer.ensure(config_map, same).await?;
     writer
         .ensure(headless_service, live.headless_service)
         .await?;
@@ -171,6 +167,13 @@ pub(crate) async fn apply(
         },
         changes: writer.changes,
     })
+}
+
+/// The configuration of this name, if it is there, and the others.
+fn apart(all: Vec<ConfigMap>, name: &str) -> (Option<ConfigMap>, Vec<ConfigMap>) {
+    let mut all = all;
+    let found = all.iter().position(|one| one.name_any() == name);
+    (found.map(|index| all.remove(index)), all)
 }
 
 /// No pod of an earlier revision is left, or can be started again.

@@ -1,5 +1,6 @@
 //! The pod of NATS, which meets the restricted Pod Security Standard whatever its image says.
 
+use chatcluster_chat_api::cluster::NatsLimits;
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, Container, EnvVar, PodSpec, PodTemplateSpec, Probe,
     ResourceRequirements, Volume,
@@ -79,7 +80,7 @@ fn environment(nats: &ManagedNats) -> Vec<EnvVar> {
         value_from: None,
     };
     let limits = nats.spec.resources.limits.as_ref();
-    let memory = limits.and_then(|limits| limits.memory_bytes());
+    let memory = limits.and_then(NatsLimits::memory_bytes);
     let memory = memory.map(|bytes| variable("GOMEMLIMIT", (bytes / 10 * 9).to_string()));
     let mut all = vec![variable("PATH", PATH.to_owned())];
     all.extend(memory);
