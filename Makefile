@@ -115,26 +115,30 @@ CRD := crds/chatclusters.yaml
 CHART_CRD := charts/chatcluster-operator/files/chatclusters.yaml
 CHART_SCHEMA := charts/chatcluster/values.schema.json
 MANIFESTS := deploy/operator.yaml
-PRINT_CRD = cargo run --quiet $(LOCKED) -p chatcluster-operator -- crd
-PRINT_SCHEMA = cargo run --quiet $(LOCKED) -p chatcluster-operator --example chart_schema
+# Of the whole workspace, as tests have it: one package alone would have its dependencies built again, with other features.
+BUILD_ALL = cargo build --quiet $(LOCKED) --workspace --bins --examples
+PRINT_CRD = $(TARGET_DIR)/debug/chatcluster-operator crd
+PRINT_SCHEMA = $(EXAMPLES)/chart_schema
 NOT_GENERATED = { echo "$(1) is not what the contract says: run make generate" >&2; exit 1; }
 
 .PHONY: generate
 generate: $(HELM) ## Writes what is made from the contract: crds/, parts of charts/, and deploy/ from these
 	@scripts/need.sh rust
 	@mkdir -p $(dir $(CRD) $(CHART_CRD) $(CHART_SCHEMA) $(MANIFESTS))
+	@$(STEP) "build" $(BUILD_ALL)
 	@$(PRINT_CRD) > $(TARGET_DIR)/generated && cp $(TARGET_DIR)/generated $(CRD) && cp $(CRD) $(CHART_CRD)
 	@$(PRINT_SCHEMA) > $(TARGET_DIR)/generated && cp $(TARGET_DIR)/generated $(CHART_SCHEMA)
 	@scripts/manifests.sh > $(TARGET_DIR)/generated && cp $(TARGET_DIR)/generated $(MANIFESTS)
 
 .PHONY: check-generated
 check-generated:
+	@$(BUILD_ALL)
 	@$(PRINT_CRD) | diff -u $(CRD) - || $(call NOT_GENERATED,$(CRD))
 	@diff -u $(CRD) $(CHART_CRD) || $(call NOT_GENERATED,$(CHART_CRD))
 	@$(PRINT_SCHEMA) | diff -u $(CHART_SCHEMA) - || $(call NOT_GENERATED,$(CHART_SCHEMA))
 
-# One test of one crate, with its output: a line for every 250 runs.
-SIMULATE = cargo test --quiet $(LOCKED) -p chatcluster-socketio-nats --lib simulation:: -- --nocapture
+# One test, with its output: a line for every 250 runs.
+SIMULATE = cargo test --quiet $(LOCKED) --workspace --lib -- --nocapture --skip rollout:: simulation::
 
 .PHONY: check-simulation
 check-simulation: SEEDS ?= 2000
@@ -150,7 +154,7 @@ simulate: ## Simulates the cluster from SEEDS seeds, SEED the first (TRACE=N: sh
 	@SEED=$(SEED) SEEDS=$(SEEDS) $(if $(TRACE),TRACE=$(TRACE)) $(SIMULATE)
 
 # The same for the operator's rollouts.
-SIMULATE_ROLLOUTS = cargo test --quiet $(LOCKED) -p chatcluster-operator --lib rollout::simulation:: -- --nocapture
+SIMULATE_ROLLOUTS = cargo test --quiet $(LOCKED) --workspace --lib -- --nocapture rollout::simulation::
 
 .PHONY: check-rollouts
 check-rollouts: SEEDS ?= 5000
@@ -208,7 +212,7 @@ endif
 .PHONY: test-rust
 test-rust: web nats
 	@scripts/need.sh rust
-	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
+	@$(STEP) "build" $(BUILD_ALL)
 	@$(STEP) "Rust tests" cargo test $(LOCKED) --workspace --no-fail-fast
 
 .PHONY: test-web
@@ -223,7 +227,7 @@ test-charts: $(HELM) $(CHARTS_STAMP)
 .PHONY: test-compat
 test-compat: web nats $(COMPAT_PACKAGES)
 	@scripts/need.sh rust browser
-	@$(STEP) "build" cargo build --quiet $(LOCKED) --workspace --bins --examples
+	@$(STEP) "build" $(BUILD_ALL)
 	@$(STEP) "compatibility tests" npm --prefix tests/compat run --silent test
 
 .PHONY: faults

@@ -2,7 +2,8 @@
 // Usage: node run.mjs [--smoke] [--report] [NAME...]; NAME is part of a file's name, --report writes docs/e2e.md. E2E_KEEP=1 leaves
 // the cluster up, and uses one that is.
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, rmSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
@@ -54,9 +55,12 @@ function step(what, action) {
 }
 const tool = (program, args, input) => execFileSync(program, args, { input, stdio: ["pipe", "ignore", "inherit"], timeout: 180_000 });
 
+/** A cluster that is kept up gets a new operator when there is one: its tag is always the same. */
+const imagesHash = () => createHash("sha256").update(readFileSync(join(ROOT, process.env.E2E_IMAGES ?? ".tools/images/release", "chatcluster-operator.tar"))).digest("hex").slice(0, 16);
+
 function install() {
   tool("kubectl", ["apply", "--server-side", "-f", join(FOLDER, "manifests/nats.yaml")]);
-  tool("helm", ["upgrade", "--install", "chatcluster-operator", CHART, "--namespace", "chatcluster-system", "--create-namespace", "--values", join(FOLDER, "manifests/values.yaml"), "--wait", "--timeout", "120s"]);
+  tool("helm", ["upgrade", "--install", "chatcluster-operator", CHART, "--namespace", "chatcluster-system", "--create-namespace", "--values", join(FOLDER, "manifests/values.yaml"), "--set", `podAnnotations.images=${imagesHash()}`, "--wait", "--timeout", "120s"]);
   tool("kubectl", ["rollout", "status", "-n", "messaging", "statefulset/nats", "--timeout=120s"]);
 }
 
