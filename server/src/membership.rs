@@ -271,17 +271,24 @@ fn incarnation() -> NodeId {
     NodeId::new(&format!("{host}-{:06x}", rand::random::<u32>() & 0xff_ffff))
 }
 
+/// Their files are read for each connection, and looked at here so that what is wrong is told before anything is served.
 fn credentials(config: &api::NatsCredentials) -> anyhow::Result<Credentials> {
     Ok(match config {
         api::NatsCredentials::None => Credentials::None,
         api::NatsCredentials::User {
             name,
             password_file,
-        } => Credentials::User {
-            name: name.clone(),
-            password: secret("nats.passwordFile", password_file)?,
-        },
-        api::NatsCredentials::Token { file } => Credentials::Token(secret("nats.tokenFile", file)?),
+        } => {
+            secret("nats.passwordFile", password_file)?;
+            Credentials::UserFile {
+                name: name.clone(),
+                file: password_file.clone(),
+            }
+        }
+        api::NatsCredentials::Token { file } => {
+            secret("nats.tokenFile", file)?;
+            Credentials::TokenFile(file.clone())
+        }
         api::NatsCredentials::File(path) => Credentials::File(path.clone()),
     })
 }

@@ -1,6 +1,6 @@
 //! The connection to NATS: noticed when it is dead within seconds, and made again for ever.
 //!
-//! Credentials and certificates are read when it is first made; a node that is to have others is started again.
+//! Credentials and certificates are read each time that it is made.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use async_nats::{Client, ConnectOptions, Event, ServerError};
 use tokio::sync::watch;
 
 use crate::counters::Counters;
+use crate::credentials::Reader;
 use crate::denials::Denials;
 use crate::names::Names;
-use crate::options::{Credentials, Options, Tls};
+use crate::options::{Options, Tls};
 
 /// Between two pings; after two without an answer the link is dead. The client's own default is a minute.
 const PING: Duration = Duration::from_secs(2);
@@ -72,7 +73,13 @@ pub(crate) async fn connect(
     denials: Arc<Denials>,
 ) -> Result<(Client, watch::Receiver<u64>), ConnectionError> {
     let (connections, connected) = watch::channel(0);
-    let connecting = ConnectOptions::new()
+    let connecting = match Reader::open(&options.credentials)? {
+        None => ConnectOptions::new(),
+        Some(reader) => {
+            ConnectOptions::with_auth_callback(move |nonce| Arc::clone(&reader).auth(nonce))
+        }
+    };
+    let connecting = connecting
         .name(format!("chatcluster {}", names.prefix()))
         .custom_inbox_prefix(names.inbox())
         .ping_interval(PING)
@@ -85,7 +92,6 @@ pub(crate) async fn connect(
             note(&event, &counters, &denials);
             std::future::ready(())
         });
-    let connecting = with_credentials(connecting, &options.credentials).await?;
     let connecting = with_tls(connecting, options)?;
     let servers = options.servers.join(",");
     let client = connecting
@@ -96,25 +102,6 @@ pub(crate) async fn connect(
             source,
         })?;
     Ok((client, connected))
-}
-
-async fn with_credentials(
-    connecting: ConnectOptions,
-    credentials: &Credentials,
-) -> Result<ConnectOptions, ConnectionError> {
-    Ok(match credentials {
-        Credentials::None => connecting,
-        Credentials::User { name, password } => {
-            connecting.user_and_password(name.clone(), password.clone())
-        }
-        Credentials::Token(token) => connecting.token(token.clone()),
-        Credentials::File(path) => connecting.credentials_file(path).await.map_err(|source| {
-            ConnectionError::ReadCredentials {
-                path: path.display().to_string(),
-                source,
-            }
-        })?,
-    })
 }
 
 fn with_tls(

@@ -20,6 +20,7 @@ mod cluster;
 pub mod codec;
 mod connection;
 mod counters;
+mod credentials;
 mod denials;
 mod ephemeral;
 mod epoch;

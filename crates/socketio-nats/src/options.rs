@@ -72,6 +72,15 @@ pub enum Credentials {
     },
     /// A token.
     Token(String),
+    /// A user whose password is in a file. Files are read for each connection that is made.
+    UserFile {
+        /// Its name.
+        name: String,
+        /// The file with its password; one newline at the end is not part of it.
+        file: PathBuf,
+    },
+    /// A file with a token.
+    TokenFile(PathBuf),
     /// A file with a JWT and an NKey seed.
     File(PathBuf),
 }
@@ -81,9 +90,9 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("None"),
-            Self::User { name, .. } => write!(f, "User({name:?})"),
+            Self::User { name, .. } | Self::UserFile { name, .. } => write!(f, "User({name:?})"),
             Self::Token(_) => f.write_str("Token"),
-            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::TokenFile(path) | Self::File(path) => write!(f, "File({})", path.display()),
         }
     }
 }

@@ -181,6 +181,16 @@ impl NatsServer {
         until("nats-server ends", || self.process.ended().is_some()).await;
     }
 
+    /// As [`Self::restart`], with these settings in place of those that it had.
+    ///
+    /// # Panics
+    /// When it does not become ready: with the end of its log.
+    pub async fn restart_with(&mut self, settings: &str) {
+        self.options.settings.clear();
+        self.options = std::mem::take(&mut self.options).with_settings(settings);
+        self.restart().await;
+    }
+
     /// Starts the server again on the same ports and the same store, and waits until it is ready. One that still runs is
     /// killed first.
     ///
