@@ -37,6 +37,9 @@ pub(crate) use validate::Settings;
 const DEADLINE: Duration = Duration::from_secs(60);
 /// When to look again at a cluster that is not ready: what its pods say of themselves is not watched.
 const UNREADY: Duration = Duration::from_secs(15);
+/// When to look again at a cluster that names Secrets: nobody tells when one is exchanged, and only servers say whether they
+/// can use it.
+const WITH_SECRETS: Duration = Duration::from_secs(60);
 /// When to look again while a server lets its clients go: how far it is is not watched.
 const DRAINING: Duration = Duration::from_secs(2);
 /// Bytes of the secret that pods share.
@@ -197,12 +200,17 @@ async fn look(object: &ChatCluster, context: &Context) -> Result<Action, Error> 
     result?;
     told?;
     Ok(Action::requeue(jittered(
-        pause(&status, observed.plan.as_ref(), Timestamp::now()).min(context.resync),
+        pause(&cluster, &status, observed.plan.as_ref(), Timestamp::now()).min(context.resync),
     )))
 }
 
 /// When to look again although nothing was seen to change.
-fn pause(status: &ChatClusterStatus, plan: Option<&Plan>, now: Timestamp) -> Duration {
+fn pause(
+    cluster: &ChatCluster,
+    status: &ChatClusterStatus,
+    plan: Option<&Plan>,
+    now: Timestamp,
+) -> Duration {
     let is_ready = status
         .conditions
         .iter()
@@ -216,7 +224,8 @@ fn pause(status: &ChatClusterStatus, plan: Option<&Plan>, now: Timestamp) -> Dur
         Some((Step::Wait, _)) => UNREADY,
         // A step was done, and the next one may be due.
         Some((step, _)) if *step != Step::Done => DRAINING,
-        _ if is_ready => Duration::MAX,
+        _ if is_ready && validate::mounted(&cluster.spec).is_empty() => Duration::MAX,
+        _ if is_ready => WITH_SECRETS,
         _ => UNREADY,
     }
 }
@@ -286,6 +295,8 @@ async fn change(
     observed.plan = Some(applied.rollout.plan);
     observed.drains = applied.rollout.drains;
     observed.entrance = applied.entrance;
+    observed.unloaded =
+        observe::unloaded(&observed.pods, &applied.config_map, &*context.servers).await;
     Ok(Did {
         changes: applied.changes,
         steps: applied.rollout.done,

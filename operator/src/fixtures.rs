@@ -91,9 +91,7 @@ pub(crate) fn found(cluster: &ChatCluster) -> Dereferenced {
             .entry(mounted.secret)
             .or_default()
             .get_or_insert_default();
-        facts
-            .0
-            .extend(mounted.keys.into_iter().map(|key| (key, [1; 32])));
+        facts.0.extend(mounted.keys);
     }
     Dereferenced {
         secrets,

@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
     codec::write_as_the_next_release();
-    let config = settings::load(&Args::parse())?;
-    telemetry::start(config.log_level)?;
-    app::run(&config)
+    let source = settings::load(Args::parse())?;
+    telemetry::start(source.config().log_level)?;
+    app::run(source)
 }

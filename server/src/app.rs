@@ -16,23 +16,27 @@ use chatcluster_socketio::log::{Store, position_by_clock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::auth::Authenticator;
-use crate::backend::Backend;
+use crate::backend::{Backend, SharedTokens};
 use crate::chat::{self, Chat};
 use crate::drain::Drain;
+use crate::files::Watched;
 use crate::history::{self, History};
 use crate::http::{self, Flag, Readiness};
-use crate::limits::Connections;
+use crate::live::Live;
 use crate::membership::Membership;
 use crate::metrics::scrape::Sample;
 use crate::metrics::{Metrics, nats, sockets};
 use crate::node::{self, Entrance, Node, Place, socket_config};
 use crate::relay::Relay;
+use crate::reload::Reload;
+use crate::settings::Source;
 
 /// Runs the server until it is told to stop (SIGTERM, SIGINT). `POST /drain` drains it before that.
 ///
 /// # Errors
 /// What could not be opened, bound or read at start; nothing is served then.
-pub fn run(config: &api::Config) -> anyhow::Result<()> {
+pub fn run(source: Source) -> anyhow::Result<()> {
+    let config = &source.config().clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -41,20 +45,21 @@ pub fn run(config: &api::Config) -> anyhow::Result<()> {
     crate::files::raise_limit(config.limits.connections);
     let listeners = bind_nodes(config)?;
     let admin = bind("adminListen", config.admin_listen)?;
-    let shared = Shared::open(config)?;
-    let backend = Backend::open(config, &shared.metrics)?;
+    let (shared, keys) = Shared::open(config)?;
+    let mut backend = Backend::open(config, &shared.metrics)?;
+    let tokens = backend.as_mut().and_then(Backend::take_token_file);
+    let reload = shared.reload(source, keys, tokens);
     let nodes = shared.start(listeners, backend, config)?;
     let drain = shared.drain(&nodes);
-    runtime.spawn(serve_admin(
-        admin,
-        http::admin(&shared.readiness, &shared.metrics, &drain),
-    )?);
+    let routes = http::admin(&shared.readiness, &shared.metrics, &drain, &reload.status());
+    runtime.spawn(serve_admin(admin, routes)?);
+    runtime.spawn(reload.run());
     shared.accepting.set(true);
     announce(&nodes, config);
 
     runtime.block_on(async {
         tokio::select! {
-            () = serve_until_told(&mut signals, &drain, &config.drain) => {}
+            () = serve_until_told(&mut signals, &drain, &shared.live) => {}
             () = one_has_ended(&nodes) => {}
         }
     });
@@ -81,18 +86,17 @@ async fn one_has_ended(nodes: &[Node]) {
 
 /// Returns when the process has to end. A drain that was asked for by `POST /drain` does not end it: a signal does, in
 /// the middle of it by joining it.
-async fn serve_until_told(signals: &mut Signals, drain: &Drain, pace: &api::Drain) {
-    let mut pace = pace.clone();
-    let mut is_told = tokio::select! {
-        told = signals.wait() => {
-            if told == Told::Interrupt {
-                // Somebody at a terminal: there is nobody who has to learn that this server is going.
-                pace.settle = Duration::ZERO;
-            }
-            true
-        }
-        () = drain.begun() => false,
+async fn serve_until_told(signals: &mut Signals, drain: &Drain, live: &Live) {
+    let told = tokio::select! {
+        told = signals.wait() => Some(told),
+        () = drain.begun() => None,
     };
+    let mut pace = live.now().drain.clone();
+    if told == Some(Told::Interrupt) {
+        // Somebody at a terminal: there is nobody who has to learn that this server is going.
+        pace.settle = Duration::ZERO;
+    }
+    let mut is_told = told.is_some();
     let mut draining = pin!(drain.run(&pace));
     loop {
         tokio::select! {
@@ -116,15 +120,15 @@ async fn serve_until_told(signals: &mut Signals, drain: &Drain, pace: &api::Drai
 struct Shared {
     history: Arc<History>,
     membership: Option<Arc<Membership>>,
-    authenticator: Arc<Authenticator>,
+    live: Arc<Live>,
     metrics: Arc<Metrics>,
     readiness: Arc<Readiness>,
     accepting: Flag,
-    connections: Connections,
 }
 
 impl Shared {
-    fn open(config: &api::Config) -> anyhow::Result<Self> {
+    /// Also the file of the keys that tokens are signed with, if there is one.
+    fn open(config: &api::Config) -> anyhow::Result<(Self, Option<Watched>)> {
         let history = History::open(&history_options(config))
             .with_context(|| format!("open the history in {}", config.data_dir.display()))?;
         let readiness = Arc::new(Readiness::default());
@@ -139,16 +143,27 @@ impl Shared {
         if let Some(membership) = membership.clone() {
             readiness.add("nats", move || membership.check());
         }
-        let limits = &config.limits;
-        Ok(Self {
+        let (authenticator, keys) = Authenticator::load(&config.auth)?;
+        let shared = Self {
             history,
             membership,
-            authenticator: Arc::new(Authenticator::load(&config.auth)?),
+            live: Arc::new(Live::new(config, authenticator)),
             metrics: Arc::new(Metrics::new()),
             readiness,
             accepting,
-            connections: Connections::new(limits.connections, limits.connections_per_address),
-        })
+        };
+        Ok((shared, keys))
+    }
+
+    /// What looks at the files that may change.
+    fn reload(
+        &self,
+        source: Source,
+        keys: Option<Watched>,
+        tokens: Option<(Watched, SharedTokens)>,
+    ) -> Reload {
+        let (live, metrics) = (Arc::clone(&self.live), Arc::clone(&self.metrics));
+        Reload::new(source, keys, tokens, live, metrics)
     }
 
     fn start(
@@ -165,7 +180,7 @@ impl Shared {
             let name = index.to_string();
             let parts = chat::Parts {
                 history: self.history.clone(),
-                authenticator: self.authenticator.clone(),
+                live: Arc::clone(&self.live),
                 metrics: self.metrics.clone(),
                 membership: self.membership.clone(),
             };
@@ -183,11 +198,11 @@ impl Shared {
                 index,
                 listener,
                 place,
-                chat: Chat::new(name, parts, config),
+                chat: Chat::new(name, parts),
                 routes: http::public(&self.readiness, config.cors.clone()),
                 // One node speaks to all.
                 backend: backend.take(),
-                connections: self.connections.clone(),
+                live: Arc::clone(&self.live),
                 threads,
             };
             nodes.push(Node::start(parts, config).with_context(|| format!("start node {index}"))?);

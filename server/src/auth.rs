@@ -1,20 +1,27 @@
 //! Who a connection is: from the CONNECT packet's auth payload to an [`Identity`], or a refusal.
 //!
-//! Runs for new and for recovered connections alike. The rules of tokens are in `token`.
+//! Runs for new and for recovered connections alike. The rules of tokens are in `token`, what they are signed with in
+//! `keys`.
 
+mod keys;
 mod token;
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
-use chatcluster_chat_api::Auth;
+use chatcluster_chat_api::{Auth, JwtKeys};
 use rand::RngExt;
 use serde_json::Value;
 
-pub use token::LoadKeyError;
+pub use keys::BadKey;
 use token::TokenRules;
 
 use crate::{
     codes::{Code, Refusal},
+    files::{self, ReadError, Watched},
     limits::is_name,
 };
 
@@ -45,6 +52,24 @@ pub struct Claim {
     pub is_retryable: bool,
 }
 
+/// The keys of tokens cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadKeyError {
+    /// Their file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It does not hold what it should.
+    #[error("{field} {} {bad}", path.display())]
+    Bad {
+        /// The field that names the file.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        bad: BadKey,
+    },
+}
+
 /// Decides who may connect.
 pub struct Authenticator(Rules);
 
@@ -54,11 +79,21 @@ enum Rules {
 }
 
 impl Authenticator {
-    /// Loads what the rules need: with `Jwt`, the key.
-    pub fn load(auth: &Auth) -> Result<Self, LoadKeyError> {
+    /// Reads what the rules need: with `Jwt`, the file of the keys, which is to be watched then.
+    pub(crate) fn load(auth: &Auth) -> Result<(Self, Option<Watched>), LoadKeyError> {
+        let Some((field, path)) = key_file(auth) else {
+            return Ok((Self(Rules::Anonymous), None));
+        };
+        let content = files::read(field, path)?;
+        let keys = Self::with_keys(auth, &content).map_err(|bad| bad_key(auth, bad))?;
+        Ok((keys, Some(Watched::new(field, path, &content))))
+    }
+
+    /// With the keys in `content`.
+    pub(crate) fn with_keys(auth: &Auth, content: &[u8]) -> Result<Self, BadKey> {
         Ok(Self(match auth {
             Auth::None => Rules::Anonymous,
-            Auth::Jwt(jwt) => Rules::Token(Box::new(TokenRules::load(jwt)?)),
+            Auth::Jwt(jwt) => Rules::Token(Box::new(TokenRules::new(jwt, content)?)),
         }))
     }
 
@@ -83,6 +118,27 @@ impl fmt::Debug for Authenticator {
             Rules::Anonymous => "Authenticator(None)",
             Rules::Token(_) => "Authenticator(Jwt)",
         })
+    }
+}
+
+/// The file of the keys, and the field that names it.
+fn key_file(auth: &Auth) -> Option<(&'static str, &Path)> {
+    match auth {
+        Auth::None => None,
+        Auth::Jwt(jwt) => Some(match &jwt.keys {
+            JwtKeys::One { file, .. } => ("auth.jwt.keyFile", file),
+            JwtKeys::Set { file, .. } => ("auth.jwt.jwksFile", file),
+        }),
+    }
+}
+
+/// What is wrong, and where.
+pub(crate) fn bad_key(auth: &Auth, bad: BadKey) -> LoadKeyError {
+    let (field, path) = key_file(auth).unwrap_or(("auth.jwt", Path::new("")));
+    LoadKeyError::Bad {
+        field,
+        path: path.to_owned(),
+        bad,
     }
 }
 
@@ -125,9 +181,8 @@ mod tests {
     use super::*;
 
     fn claim(payload: &Value) -> Result<Claim, Refusal> {
-        Authenticator::load(&Auth::None)
-            .unwrap()
-            .authenticate(payload)
+        let (authenticator, _) = Authenticator::load(&Auth::None).unwrap();
+        authenticator.authenticate(payload)
     }
 
     #[test]

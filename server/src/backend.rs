@@ -20,7 +20,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
-use bytes::Bytes;
 use chatcluster_chat_api as api;
 use chatcluster_engineio::serve;
 use chatcluster_socketio::Namespace;
@@ -28,9 +27,11 @@ use tokio::sync::Semaphore;
 
 use crate::chat::Chat;
 use crate::codes::{Code, Refusal};
+use crate::files::Watched;
 use crate::metrics::Metrics;
 use crate::node::Entrance;
-use tokens::Tokens;
+
+pub(crate) use tokens::SharedTokens;
 
 /// Requests under way at a time; one more is refused.
 const UNDER_WAY: usize = 256;
@@ -46,7 +47,8 @@ const CHAT: &str = "/";
 /// The API before its node is there: bound, and with its tokens read.
 pub struct Backend {
     listener: std::net::TcpListener,
-    tokens: Tokens,
+    tokens: SharedTokens,
+    token_file: Option<Watched>,
     metrics: Arc<Metrics>,
     bounds: Bounds,
 }
@@ -55,7 +57,6 @@ pub struct Backend {
 #[derive(Clone, Copy)]
 struct Bounds {
     body_bytes: usize,
-    message_characters: usize,
     under_way: usize,
     deadline: Duration,
 }
@@ -67,7 +68,7 @@ struct Door(Arc<Inner>);
 struct Inner {
     chat: Chat,
     entrance: Entrance,
-    tokens: Tokens,
+    tokens: SharedTokens,
     metrics: Arc<Metrics>,
     bounds: Bounds,
     under_way: Semaphore,
@@ -82,21 +83,26 @@ impl Backend {
         let Some(section) = &config.api else {
             return Ok(None);
         };
-        let tokens = Tokens::load(&section.token_file)?;
+        let (tokens, token_file) = SharedTokens::load(&section.token_file)?;
         let listener = std::net::TcpListener::bind(section.listen)
             .with_context(|| format!("api.listen: cannot listen on {}", section.listen))?;
         listener.set_nonblocking(true)?;
         Ok(Some(Self {
             listener,
             tokens,
+            token_file: Some(token_file),
             metrics: metrics.clone(),
             bounds: Bounds {
                 body_bytes: config.engine.max_payload_bytes,
-                message_characters: config.limits.message_characters,
                 under_way: UNDER_WAY,
                 deadline: DEADLINE,
             },
         }))
+    }
+
+    /// The file of the tokens, for the one who watches it, and where another content of it goes.
+    pub(crate) fn take_token_file(&mut self) -> Option<(Watched, SharedTokens)> {
+        Some((self.token_file.take()?, self.tokens.clone()))
     }
 
     /// Serves until `stopped`. Called inside the runtime of the node that `chat` and `entrance` belong to.
@@ -116,7 +122,7 @@ impl Backend {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let door = Door::new(chat, entrance, (self.tokens, self.metrics), self.bounds);
         let options = serve::Options {
-            max_connections: Some(CONNECTIONS),
+            max_connections: Some(Arc::new(CONNECTIONS.into())),
             grace: GRACE,
             ..serve::Options::default()
         };
@@ -128,7 +134,7 @@ impl Door {
     fn new(
         chat: Chat,
         entrance: Entrance,
-        (tokens, metrics): (Tokens, Arc<Metrics>),
+        (tokens, metrics): (SharedTokens, Arc<Metrics>),
         bounds: Bounds,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -160,8 +166,11 @@ impl Door {
 /// HTTP clients resolve, turns a path into one for somebody else.
 fn router(door: Door) -> Router {
     let bounds = door.0.bounds;
-    let description = Bytes::from(description::text(bounds.message_characters));
-    let describe = async move || ([(CONTENT_TYPE, "application/json")], description);
+    let chat = door.0.chat.clone();
+    let describe = async move || {
+        let text = description::text(chat.settings().limits.message_characters);
+        ([(CONTENT_TYPE, "application/json")], text)
+    };
     let asked = Router::new()
         .route(
             "/api/v1/namespaces/{ns}/lobby/messages",

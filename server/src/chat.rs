@@ -16,14 +16,13 @@ mod visitor;
 
 use std::sync::Arc;
 
-use chatcluster_chat_api as api;
+use arc_swap::Guard;
 use chatcluster_socketio::SocketIo;
 use chatcluster_socketio::log::Store as _;
 
-use crate::auth::Authenticator;
 use crate::codes::Code;
 use crate::history::History;
-use crate::limits::EventRate;
+use crate::live::{Live, Settings};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 
@@ -34,10 +33,7 @@ pub struct Chat(Arc<Inner>);
 struct Inner {
     node: String,
     history: Arc<History>,
-    authenticator: Arc<Authenticator>,
-    rate: EventRate,
-    limits: api::Limits,
-    replay: api::History,
+    live: Arc<Live>,
     metrics: Arc<Metrics>,
     membership: Option<Arc<Membership>>,
 }
@@ -47,8 +43,8 @@ struct Inner {
 pub struct Parts {
     /// The stored messages.
     pub history: Arc<History>,
-    /// Who may connect.
-    pub authenticator: Arc<Authenticator>,
+    /// Who may connect, what clients may take, how much of the history they are sent.
+    pub live: Arc<Live>,
     /// Events and refusals are counted here.
     pub metrics: Arc<Metrics>,
     /// The place in a cluster on NATS, if the chat is not alone.
@@ -58,14 +54,11 @@ pub struct Parts {
 impl Chat {
     /// The chat of the node with this name.
     #[must_use]
-    pub fn new(node: String, parts: Parts, config: &api::Config) -> Self {
+    pub fn new(node: String, parts: Parts) -> Self {
         Self(Arc::new(Inner {
             node,
             history: parts.history,
-            authenticator: parts.authenticator,
-            rate: EventRate::new(config.limits.events_per_second, config.limits.events_burst),
-            limits: config.limits.clone(),
-            replay: config.history.clone(),
+            live: parts.live,
             metrics: parts.metrics,
             membership: parts.membership,
         }))
@@ -87,6 +80,11 @@ impl Chat {
             .on(events::HISTORY, pages::on_history)
             .on(events::TYPING, presence::on_typing)
             .on(events::WHO, presence::on_who);
+    }
+
+    /// The settings that count now. Not to be kept over an await.
+    pub(crate) fn settings(&self) -> Guard<Arc<Settings>> {
+        self.0.live.now()
     }
 
     /// Counts a handshake that is refused.

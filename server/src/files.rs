@@ -1,10 +1,18 @@
 //! File descriptors: each connection is one, and the usual limit is a thousand. And files that hold a secret.
 
-use std::path::Path;
+mod watched;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+pub(crate) use watched::{Watched, hash};
+
+/// More is not read: no configuration, key or list of tokens is as long.
+const MAX_FILE_BYTES: u64 = 256 << 10;
 /// Files that the process has open beside its connections: the history, listeners, the runtime's own.
 const OTHERS: u64 = 64;
 
@@ -33,6 +41,52 @@ pub(crate) fn raise_limit(connections: usize) -> Option<u64> {
         );
     }
     Some(limit)
+}
+
+/// What a file holds cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system says why.
+    #[error("{field}: cannot read {}", path.display())]
+    Read {
+        /// The field that names the file.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// It is none of the files that belong there.
+    #[error("{field}: {} is larger than {MAX_FILE_BYTES} bytes", path.display())]
+    TooLarge {
+        /// The field that names the file.
+        field: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What the file that a field names holds.
+pub(crate) fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, ReadError> {
+    let mut content = Vec::new();
+    let file = File::open(path);
+    let read = file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content));
+    let path = path.to_owned();
+    read.map_err(|source| ReadError::Read {
+        field,
+        path: path.clone(),
+        source,
+    })?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        return Err(ReadError::TooLarge { field, path });
+    }
+    Ok(content)
+}
+
+/// An error with its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A secret's text; one newline at the end is not part of it.

@@ -5,23 +5,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chatcluster_chat_api as api;
 use chatcluster_socketio::SocketIo;
 use tokio::time::Instant;
 
 use crate::drain::Pace;
+use crate::live::Live;
 use crate::membership::Membership;
 
 /// Between two questions to the others.
 const ASK: Duration = Duration::from_secs(1);
 
 /// Looks after the clients of a server until it ends; does nothing without a grace or a relay.
-pub async fn run(membership: Arc<Membership>, io: SocketIo, config: &api::Config) {
-    let grace = config.nats.as_ref().and_then(|nats| nats.hand_over_grace);
+pub async fn run(membership: Arc<Membership>, io: SocketIo, grace: Option<Duration>, live: &Live) {
     let (Some(grace), Some(relay)) = (grace, membership.relay().cloned()) else {
         return std::future::pending().await;
     };
-    let mut pace = Pace::new(config.drain.rate);
+    let mut pace = Pace::new(live.now().drain.rate);
     // Since when another one reads the log and this one does not: at the end of an outage of all, some are faster.
     let mut alone_since: Option<Instant> = None;
     let mut asked_at: Option<Instant> = None;
@@ -49,6 +48,7 @@ pub async fn run(membership: Arc<Membership>, io: SocketIo, config: &api::Config
         }
         if alone_since.get_or_insert_with(Instant::now).elapsed() >= grace {
             membership.hand_over(true);
+            pace = Pace::new(live.now().drain.rate);
             let sessions = io.engine().session_count();
             tracing::warn!(
                 sessions,

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -42,6 +42,15 @@ impl EventRate {
             burst_nanos: interval_nanos * u64::from(burst.max(1)),
         }
     }
+
+    /// Another pace for the same sockets.
+    #[must_use]
+    pub fn changed(&self, per_second: u32, burst: u32) -> Self {
+        Self {
+            start: self.start,
+            ..Self::new(per_second, burst)
+        }
+    }
 }
 
 /// The token bucket of one socket: eight bytes, no lock, no timer.
@@ -72,8 +81,9 @@ pub struct Connections(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
-    most: usize,
-    most_per_address: Option<usize>,
+    most: AtomicUsize,
+    /// `usize::MAX` is no limit.
+    most_per_address: AtomicUsize,
     open: Mutex<Open>,
 }
 
@@ -94,10 +104,19 @@ impl Connections {
     /// At most `most` in all, and `most_per_address` from one address if given.
     pub fn new(most: usize, most_per_address: Option<usize>) -> Self {
         Self(Arc::new(Counts {
-            most,
-            most_per_address,
+            most: most.into(),
+            most_per_address: most_per_address.unwrap_or(usize::MAX).into(),
             open: Mutex::default(),
         }))
+    }
+
+    /// Other limits from now on. Who is in stays in.
+    pub fn limit(&self, most: usize, most_per_address: Option<usize>) {
+        let most_per_address = most_per_address.unwrap_or(usize::MAX);
+        self.0.most.store(most, Ordering::Relaxed);
+        self.0
+            .most_per_address
+            .store(most_per_address, Ordering::Relaxed);
     }
 
     /// Counts one more, or says which limit is reached.
@@ -105,16 +124,15 @@ impl Connections {
         let address = counted(address);
         let counts = &self.0;
         let mut open = counts.open.lock();
-        if open.all >= counts.most {
+        if open.all >= counts.most.load(Ordering::Relaxed) {
             return Err(Code::TooManyConnections);
         }
-        if let Some(most) = counts.most_per_address {
-            let from_address = open.by_address.entry(address).or_default();
-            if *from_address >= most {
-                return Err(Code::TooManyFromAddress);
-            }
-            *from_address += 1;
+        // Counted without a limit, too: one may be set while connections are open.
+        let from_address = open.by_address.entry(address).or_default();
+        if *from_address >= counts.most_per_address.load(Ordering::Relaxed) {
+            return Err(Code::TooManyFromAddress);
         }
+        *from_address += 1;
         open.all += 1;
         Ok(Admission {
             counts: Arc::clone(counts),
@@ -213,6 +231,40 @@ mod tests {
         assert_eq!(taken(at(60_000)), 2);
         let steady = (0..1000).filter(|tenth| bucket.take(&rate, at(70_000 + tenth * 10)).is_ok());
         assert_eq!(steady.count(), 101);
+    }
+
+    #[test]
+    fn another_pace_holds_for_sockets_that_are_there() {
+        let (rate, bucket) = (EventRate::new(10, 2), EventBucket::default());
+        let at = |milliseconds| rate.start + Duration::from_millis(milliseconds);
+        let taken =
+            |rate: &EventRate, now| (0..10).filter(|_| bucket.take(rate, now).is_ok()).count();
+        assert_eq!(taken(&rate, at(0)), 2);
+        let faster = rate.changed(1000, 5);
+        assert_eq!(taken(&faster, at(300)), 5);
+        assert_eq!(taken(&faster.changed(100, 1), at(301)), 0);
+    }
+
+    #[test]
+    fn limits_that_change_count_for_the_next_and_throw_nobody_out() {
+        let connections = Connections::new(2, None);
+        let [one, other] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+        let first = connections.admit(one).unwrap();
+        let _second = connections.admit(one).unwrap();
+        connections.limit(4, Some(2));
+        let refused = connections.admit(one).unwrap_err();
+        assert_eq!(
+            refused,
+            Code::TooManyFromAddress,
+            "counted before the limit"
+        );
+        connections.limit(1, None);
+        let refused = connections.admit(other).unwrap_err();
+        assert_eq!(refused, Code::TooManyConnections);
+        assert_eq!(connections.open(), 2);
+        drop(first);
+        connections.limit(2, Some(2));
+        connections.admit(one).unwrap();
     }
 
     #[test]

@@ -24,9 +24,9 @@ fn run() -> anyhow::Result<()> {
     if let Some(Command::Drain(args)) = &args.command {
         return drain(args);
     }
-    let config = settings::load(&args)?;
-    telemetry::start(config.log_level)?;
-    app::run(&config)
+    let source = settings::load(args)?;
+    telemetry::start(source.config().log_level)?;
+    app::run(source)
 }
 
 fn drain(args: &DrainArgs) -> anyhow::Result<()> {

@@ -6,6 +6,8 @@ pub mod nats;
 pub mod scrape;
 pub mod sockets;
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -13,7 +15,13 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{codes::Code, history, metrics::scrape::Sample, relay::measures as relay};
+use crate::{
+    codes::Code,
+    history,
+    metrics::scrape::Sample,
+    relay::measures as relay,
+    reload::{File, Outcome, Status},
+};
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,6 +33,7 @@ pub struct Metrics {
     refusals: Family<CodeLabel, Counter>,
     events: Family<EventLabel, Counter>,
     api_requests: Family<RequestLabel, Counter>,
+    reloads: Family<ReloadLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +51,12 @@ struct RequestLabel {
     method: &'static str,
     route: String,
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabel {
+    file: File,
+    outcome: Outcome,
 }
 
 impl Metrics {
@@ -66,12 +81,34 @@ impl Metrics {
         let help =
             "Requests of backends that were answered, by route (`none`: no such path) and status";
         registry.register("api_requests", help, api_requests.clone());
+        let reloads = Family::<ReloadLabel, Counter>::default();
+        for file in File::ALL {
+            for outcome in Outcome::ALL {
+                drop(reloads.get_or_create(&ReloadLabel { file, outcome }));
+            }
+        }
+        let help = "Files that were read again because they had changed, by what became of it";
+        registry.register("reloads", help, reloads.clone());
         Self {
             registry: Mutex::new(registry),
             refusals,
             events,
             api_requests,
+            reloads,
         }
+    }
+
+    /// Counts a file that had changed.
+    pub fn count_reload(&self, file: File, outcome: Outcome) {
+        self.reloads
+            .get_or_create(&ReloadLabel { file, outcome })
+            .inc();
+    }
+
+    /// Adds what is known of files that may change.
+    pub fn add_reloads(&self, status: &Arc<Status>) {
+        let status = Arc::clone(status);
+        self.add_samples(move || status.samples());
     }
 
     /// Counts a refusal.

@@ -8,6 +8,7 @@ mod entrance;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use axum::extract::Request;
@@ -29,7 +30,7 @@ use crate::backend::Backend;
 use crate::chat::Chat;
 use crate::codes::Code;
 use crate::hand_over;
-use crate::limits::Connections;
+use crate::live::Live;
 use crate::membership::Membership;
 use crate::relay::{Passed, Relay};
 
@@ -80,8 +81,8 @@ pub struct Parts {
     pub routes: Router,
     /// The API for backends, if it is this node's.
     pub backend: Option<Backend>,
-    /// Connections of all nodes.
-    pub connections: Connections,
+    /// What may change while it serves.
+    pub live: Arc<Live>,
     /// Threads that serve it.
     pub threads: usize,
 }
@@ -100,7 +101,7 @@ impl Node {
         let relay = parts.place.relay();
         let door = Door {
             chat: parts.chat,
-            connections: parts.connections,
+            live: Arc::clone(&parts.live),
             config: config.clone(),
             entrance: entrance.clone(),
             sid_tag: relay.as_ref().map(Relay::tag),
@@ -108,7 +109,12 @@ impl Node {
         let inside = runtime.enter();
         let listener = TcpListener::from_std(parts.listener)?;
         let routes = with_sockets(parts.routes, entrance.clone(), relay.clone());
-        let serving = serve_until(listener, routes, http_connections(config), stopped.clone());
+        let serving = serve_until(
+            listener,
+            routes,
+            parts.live.http_connections(),
+            stopped.clone(),
+        );
         let backend = backend(parts.backend, &door, stopped.clone())?;
         let entering = relay.map(|relay| relay.serve(entrance.clone(), stopped.clone()));
         let serving = async { tokio::join!(serving, backend, OptionFuture::from(entering)).0 };
@@ -194,9 +200,11 @@ async fn serve_member(
             return Ok(());
         }
         membership.serve();
+        let grace = door.config.nats.as_ref();
+        let grace = grace.and_then(|nats| nats.hand_over_grace);
         // Clients are served by now: they are looked after until the end.
         tokio::select! {
-            () = hand_over::run(membership.clone(), io, &door.config) => {}
+            () = hand_over::run(membership.clone(), io, grace, &door.live) => {}
             _ = stopped.wait_for(|stop| *stop) => {}
         }
         anyhow::Ok(())
@@ -219,7 +227,7 @@ async fn serve_member(
 /// What makes a node's Socket.IO server, once there is a cluster.
 struct Door {
     chat: Chat,
-    connections: Connections,
+    live: Arc<Live>,
     config: api::Config,
     entrance: Entrance,
     sid_tag: Option<SidTag>,
@@ -241,7 +249,7 @@ fn runtime(parts: &Parts) -> std::io::Result<Runtime> {
 impl Door {
     /// Must be called inside the node's runtime.
     fn build(&self, cluster: Arc<dyn Cluster>) -> anyhow::Result<SocketIo> {
-        let (door, counter) = (self.connections.clone(), self.connections.clone());
+        let (door, counter) = (self.live.connections(), self.live.connections());
         let refusing = self.chat.clone();
         let mut sockets = socket_config(&self.config);
         sockets.engine.sid_tag = self.sid_tag;
@@ -348,8 +356,8 @@ pub(crate) fn not_yet(code: Code) -> Response {
 }
 
 /// The most connections of a node that are no WebSocket. A long-polling client has a GET waiting and a POST under way.
-pub(crate) fn http_connections(config: &api::Config) -> usize {
-    let polling = config.limits.connections.saturating_mul(2);
+pub(crate) fn http_connections(limits: &api::Limits) -> usize {
+    let polling = limits.connections.saturating_mul(2);
     polling.saturating_add(SPARE_CONNECTIONS)
 }
 
@@ -372,7 +380,7 @@ fn backend(
 async fn serve_until(
     listener: TcpListener,
     routes: Router,
-    max_connections: usize,
+    max_connections: Arc<AtomicUsize>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let stopped = async move { stopped.wait_for(|stop| *stop).await.map(drop) };

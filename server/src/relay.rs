@@ -130,7 +130,7 @@ impl Relay {
                 time: engine.longest_silence() + SLACK,
                 max_payload: engine.max_payload,
                 max_answer: engine.max_send_queue.saturating_mul(2),
-                connections: node::http_connections(config),
+                connections: node::http_connections(&config.limits),
             },
             room: Arc::new(Semaphore::new(
                 config.limits.connections.min(Semaphore::MAX_PERMITS),

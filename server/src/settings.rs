@@ -1,4 +1,5 @@
-//! Defaults, then the file, then the flags: one validated [`Config`], or every problem at once.
+//! Defaults, then the file, then the flags: one validated [`Config`], or every problem at once. And what becomes of it when
+//! the file changes.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -9,6 +10,7 @@ use std::{
 use chatcluster_chat_api::{Config, Problem, Problems, ServerConfig};
 
 use crate::args::{Args, DrainArgs};
+use crate::files::Watched;
 
 const ADDRESS: &str = "an address and port such as `127.0.0.1:3000`";
 
@@ -29,9 +31,82 @@ pub enum Error {
 }
 
 /// Reads the file, lays the flags over it, validates the whole.
-pub fn load(args: &Args) -> Result<Config, Error> {
+pub fn load(args: Args) -> Result<Source, Error> {
     let yaml = read(args.config.as_deref())?;
-    Ok(merge(&yaml, args)?)
+    let (raw, config) = merge(&yaml, &args)?;
+    Ok(Source {
+        args,
+        content: yaml.into_bytes(),
+        raw,
+        config,
+    })
+}
+
+/// The settings that a server runs with, and where they are from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    args: Args,
+    content: Vec<u8>,
+    raw: ServerConfig,
+    config: Config,
+}
+
+/// What becomes of a running server's settings with another file.
+#[derive(Clone, Debug)]
+pub(crate) struct Next {
+    raw: ServerConfig,
+    /// What it runs with from then on.
+    pub(crate) config: Config,
+    /// Fields of the file that are others, and count at the next start.
+    pub(crate) at_next_start: Vec<String>,
+}
+
+impl Source {
+    /// What the server runs with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The file, if there is one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.args.config.as_deref()
+    }
+
+    /// What the file held.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+
+    pub(crate) fn watched(&self) -> Option<Watched> {
+        let path = self.path()?;
+        Some(Watched::new("--config", path, &self.content))
+    }
+
+    /// What the file means now, for a server that runs already. It must be valid for one that starts, too.
+    pub(crate) fn read_again(&self, content: &[u8]) -> Result<Next, String> {
+        let yaml = std::str::from_utf8(content).map_err(|_| "the file is no text".to_owned())?;
+        let said = |problems: Problems| problems.in_one_line();
+        let (file, _) = merge(yaml, &self.args).map_err(said)?;
+        let raw = file.over(&self.raw);
+        let config = raw.validate().map_err(|problems| {
+            let problems = said(problems);
+            format!("beside fields that count at the next start only: {problems}")
+        })?;
+        Ok(Next {
+            at_next_start: file.differences(&raw),
+            raw,
+            config,
+        })
+    }
+
+    /// The server runs with this now.
+    pub(crate) fn took(&mut self, content: &[u8], next: Next) {
+        self.content = content.to_vec();
+        (self.raw, self.config) = (next.raw, next.config);
+    }
 }
 
 /// Where a running server answers operators. Its file need not be valid as a whole: it is served with already.
@@ -74,11 +149,11 @@ fn read(path: Option<&Path>) -> Result<String, Error> {
     })
 }
 
-fn merge(yaml: &str, args: &Args) -> Result<Config, Problems> {
+fn merge(yaml: &str, args: &Args) -> Result<(ServerConfig, Config), Problems> {
     let (mut raw, mut problems) = ServerConfig::parse_all(yaml);
     apply(args, &mut raw, &mut problems);
     match raw.validate() {
-        Ok(config) if problems.is_empty() => Ok(config),
+        Ok(config) if problems.is_empty() => Ok((raw, config)),
         Ok(_) => Err(Problems(problems)),
         Err(Problems(more)) => {
             problems.extend(more);
@@ -163,6 +238,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+
+    fn merge(yaml: &str, args: &Args) -> Result<Config, Problems> {
+        super::merge(yaml, args).map(|(_, config)| config)
+    }
 
     fn args(flags: &[&str]) -> Args {
         Args::try_parse_from(["chatcluster-server"].iter().chain(flags)).unwrap()
@@ -272,8 +351,43 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_changed_is_read_as_at_start_and_flags_still_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chat.yaml");
+        std::fs::write(&path, "limits: {messageCharacters: 10}\n").unwrap();
+        let flags = ["--log", "warn", "--nodes", "2", "--config"];
+        let flags = [&flags[..], &[path.to_str().unwrap()]].concat();
+        let mut source = load(args(&flags)).unwrap();
+        let next = "logLevel: debug\nnodes: 3\ndataDir: other\ndrain: {rate: 7}\n";
+        let next = source.read_again(next.as_bytes()).unwrap();
+        assert_eq!(next.at_next_start, ["dataDir"]);
+        assert_eq!(next.config.log_level, LogLevel::Warn);
+        assert_eq!(next.config.drain.rate, 7);
+        assert_eq!(next.config.data_dir, PathBuf::from("data"));
+        assert_eq!(next.config.limits.message_characters, 4000);
+        source.took(b"", next);
+        assert_eq!(source.config().drain.rate, 7);
+    }
+
+    #[test]
+    fn a_file_must_be_valid_by_itself_and_beside_what_stays() {
+        let source = load(args(&[])).unwrap();
+        let problem = |yaml: &str| source.read_again(yaml.as_bytes()).unwrap_err();
+        let said = problem("drain: {rate: 0}\nlimit: 7\n");
+        assert!(said.starts_with("limit: found an unknown field"), "{said}");
+        assert!(
+            said.contains("; drain.rate: found `0`; allowed: "),
+            "{said}"
+        );
+        let both = "engine: {maxPayloadBytes: 4000000}\nlimits: {messageCharacters: 3000000}\n";
+        let said = problem(both);
+        let beside = "beside fields that count at the next start only: limits.messageCharacters: ";
+        assert!(said.starts_with(beside), "{said}");
+    }
+
+    #[test]
     fn an_absent_file_is_named() {
-        let error = load(&args(&["--config", "/nowhere/chat.yaml"])).unwrap_err();
+        let error = load(args(&["--config", "/nowhere/chat.yaml"])).unwrap_err();
         assert_eq!(
             error.to_string(),
             "cannot read the configuration file /nowhere/chat.yaml"

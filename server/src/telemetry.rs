@@ -1,13 +1,19 @@
 //! Log lines: text for a person at a terminal, JSON for machines, to standard error.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use chatcluster_chat_api::LogLevel;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, Registry, filter::Targets, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 /// Our own crates; those of others are heard only when they warn.
 const OWN: &str = "chatcluster";
+
+/// What is heard now; the process has one log.
+static HEARD: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// A subscriber was set before.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +34,20 @@ pub fn start(level: LogLevel) -> Result<(), StartLogging> {
             .with_span_list(false)
             .boxed()
     };
-    Ok(tracing_subscriber::registry()
-        .with(lines.with_filter(filter(level)))
-        .try_init()?)
+    let (heard, handle) = reload::Layer::new(filter(level));
+    tracing_subscriber::registry()
+        .with(lines.with_filter(heard))
+        .try_init()?;
+    HEARD.get_or_init(|| handle);
+    Ok(())
+}
+
+/// Logs at another level from now on, if logging was started.
+pub(crate) fn set_level(level: LogLevel) {
+    // It fails only when the subscriber is gone.
+    if let Some(Err(error)) = HEARD.get().map(|heard| heard.reload(filter(level))) {
+        tracing::error!(%error, "change the log level");
+    }
 }
 
 fn filter(level: LogLevel) -> Targets {

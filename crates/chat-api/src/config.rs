@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{Api, JwtAlgorithm, LogLevel, Nats, Nodes, Relay};
+use crate::{Api, Auth, LogLevel, Nats, Nodes, Relay};
 
 /// A configuration that passed [`ServerConfig::validate`](crate::ServerConfig::validate).
 #[derive(Clone, Debug, PartialEq)]
@@ -89,30 +89,6 @@ pub struct Recovery {
     pub max_replay_events: usize,
     /// Most bytes of one replay.
     pub max_replay_bytes: usize,
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Everyone.
-    None,
-    /// Holders of a token.
-    Jwt(Jwt),
-}
-
-/// Which tokens are accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Jwt {
-    /// The only accepted signature algorithm.
-    pub algorithm: JwtAlgorithm,
-    /// File that holds the key.
-    pub key_file: PathBuf,
-    /// Required `iss`, if set.
-    pub issuer: Option<String>,
-    /// Required `aud`, if set.
-    pub audience: Option<String>,
-    /// How far the clocks may differ.
-    pub clock_skew: Duration,
 }
 
 /// The stored messages.

@@ -7,6 +7,7 @@
 //! file and no flag: that is the server's `settings`.
 
 mod api;
+mod auth;
 #[cfg(feature = "crd")]
 #[expect(
     unreachable_pub,
@@ -21,11 +22,13 @@ mod nodes;
 mod problem;
 mod read;
 mod relay;
+mod reload;
 mod server_config;
 mod validate;
 
 pub use api::{Api, ApiSection};
-pub use config::{Auth, Config, Cors, Drain, Engine, History, Jwt, Limits, Origins, Recovery};
+pub use auth::{Auth, AuthSection, AuthType, Jwt, JwtAlgorithm, JwtKeys, JwtSection};
+pub use config::{Config, Cors, Drain, Engine, History, Limits, Origins, Recovery};
 pub use duration::{DurationText, ParseDurationError};
 pub use log_level::{LogLevel, ParseLogLevelError};
 pub use nats::{Nats, NatsCredentials, NatsSection, NatsStorage, NatsTls, NatsTlsSection};
@@ -33,6 +36,6 @@ pub use nodes::{MAX_NODES, Nodes, ParseNodesError};
 pub use problem::{Problem, Problems};
 pub use relay::{Relay, RelaySection};
 pub use server_config::{
-    AuthSection, AuthType, CorsSection, DrainSection, EngineSection, HistorySection, JwtAlgorithm,
-    JwtSection, LimitsSection, RecoverySection, ServerConfig, Transport,
+    CorsSection, DrainSection, EngineSection, HistorySection, LimitsSection, RecoverySection,
+    ServerConfig, Transport,
 };

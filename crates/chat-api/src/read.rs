@@ -247,7 +247,9 @@ mod tests {
         config.cors.origins = vec!["https://chat.example.com".to_owned()];
         config.auth.kind = crate::AuthType::Jwt;
         config.auth.jwt = Some(crate::JwtSection {
-            key_file: "/run/secrets/key".into(),
+            algorithms: vec![crate::JwtAlgorithm::Rs256, crate::JwtAlgorithm::Es256],
+            key_file: Some("/run/secrets/key".into()),
+            jwks_file: Some("/run/secrets/jwks.json".into()),
             issuer: Some("https://issuer.example.com".to_owned()),
             ..Default::default()
         });

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiSection, DurationText, LogLevel, NatsSection, Nodes, RelaySection};
+use crate::{ApiSection, AuthSection, DurationText, LogLevel, NatsSection, Nodes, RelaySection};
 
 /// The server's configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,66 +137,6 @@ impl Default for RecoverySection {
             max_replay_bytes: 16 << 20,
         }
     }
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct AuthSection {
-    /// `None`: everyone, under a name of their choice. `Jwt`: holders of a signed token.
-    #[serde(rename = "type")]
-    pub kind: AuthType,
-    /// The token's rules; only with `type: Jwt`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwt: Option<JwtSection>,
-}
-
-/// The way clients are authenticated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AuthType {
-    /// Everyone may connect.
-    #[default]
-    None,
-    /// A JSON Web Token is required.
-    Jwt,
-}
-
-/// Which tokens are accepted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct JwtSection {
-    /// The only accepted signature algorithm.
-    pub algorithm: JwtAlgorithm,
-    /// File that holds the key (32 bytes or more; one newline at the end is ignored).
-    pub key_file: PathBuf,
-    /// Required `iss`, if set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<String>,
-    /// Required `aud`, if set.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audience: Option<String>,
-    /// How far the clocks of issuer and server may differ.
-    pub clock_skew: DurationText,
-}
-
-impl Default for JwtSection {
-    fn default() -> Self {
-        Self {
-            algorithm: JwtAlgorithm::Hs256,
-            key_file: PathBuf::new(),
-            issuer: None,
-            audience: None,
-            clock_skew: DurationText::seconds(30),
-        }
-    }
-}
-
-/// Signature algorithms of tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum JwtAlgorithm {
-    /// HMAC with SHA-256.
-    #[serde(rename = "HS256")]
-    Hs256,
 }
 
 /// The stored messages.

@@ -3,9 +3,9 @@
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use crate::{
-    Auth, AuthSection, AuthType, Config, Cors, CorsSection, Drain, DurationText, Engine, History,
-    Jwt, Limits, Nodes, Origins, Problem, Problems, Recovery, ServerConfig, Transport, api::api,
-    nats::nats, relay::relay,
+    Config, Cors, CorsSection, Drain, DurationText, Engine, History, Limits, Nodes, Origins,
+    Problem, Problems, Recovery, ServerConfig, Transport, api::api, auth::auth, nats::nats,
+    relay::relay,
 };
 
 /// Slack of the span that the log must keep (`semantics.md` rule 6).
@@ -202,48 +202,6 @@ fn recovery(raw: &ServerConfig, check: &mut Check) -> Option<Recovery> {
     recovery.enabled.then_some(checked)
 }
 
-fn auth(raw: &AuthSection, check: &mut Check) -> Auth {
-    match (raw.kind, &raw.jwt) {
-        (AuthType::None, None) => Auth::None,
-        (AuthType::None, Some(_)) => {
-            check.problem(
-                "auth.jwt",
-                "a group of fields",
-                "nothing, unless `auth.type` is `Jwt`",
-            );
-            Auth::None
-        }
-        (AuthType::Jwt, jwt) => {
-            let jwt = jwt.clone().unwrap_or_default();
-            if jwt.key_file.as_os_str().is_empty() {
-                check.problem("auth.jwt.keyFile", "", "the path of the key's file");
-            }
-            for (path, text) in [
-                ("auth.jwt.issuer", &jwt.issuer),
-                ("auth.jwt.audience", &jwt.audience),
-            ] {
-                if text.as_deref() == Some("") {
-                    check.problem(path, "", "a text, or no such field");
-                }
-            }
-            if jwt.clock_skew.0 > Duration::from_secs(600) {
-                check.problem(
-                    "auth.jwt.clockSkew",
-                    jwt.clock_skew,
-                    "a duration from 0s to 10m",
-                );
-            }
-            Auth::Jwt(Jwt {
-                algorithm: jwt.algorithm,
-                key_file: jwt.key_file,
-                issuer: jwt.issuer,
-                audience: jwt.audience,
-                clock_skew: jwt.clock_skew.0,
-            })
-        }
-    }
-}
-
 fn history(raw: &ServerConfig, check: &mut Check) -> History {
     let retention = raw.history.retention;
     let window = if raw.recovery.enabled {
@@ -351,6 +309,7 @@ fn listeners(raw: &ServerConfig, check: &mut Check) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Auth;
 
     fn problems(yaml: &str) -> Vec<String> {
         let config = ServerConfig::parse(yaml).expect("the text is understood");
@@ -386,7 +345,7 @@ mod tests {
             [
                 "engine.transports",
                 "engine.pingInterval",
-                "auth.jwt.keyFile",
+                "auth.jwt",
                 "limits.eventsBurst",
                 "drain.settle",
                 "listen"
@@ -451,11 +410,5 @@ mod tests {
         assert_eq!(problems("listen: 127.0.0.1:9088\nnodes: 4\n").len(), 1);
         valid("listen: 127.0.0.1:9088\nnodes: 2\n");
         valid("listen: 127.0.0.1:0\nadminListen: 127.0.0.1:0\nnodes: 4\n");
-    }
-
-    #[test]
-    fn token_rules_without_jwt_are_refused() {
-        assert_eq!(problems("auth: {jwt: {keyFile: /key}}").len(), 1);
-        valid("auth: {type: Jwt, jwt: {keyFile: /key}}");
     }
 }

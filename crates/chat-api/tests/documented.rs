@@ -13,6 +13,8 @@ fn fields() -> BTreeMap<String, String> {
     let mut config = ServerConfig::default();
     // Absent from a default that is written out, but fields all the same.
     config.auth.jwt = Some(JwtSection {
+        key_file: Some("".into()),
+        jwks_file: Some("".into()),
         issuer: Some(String::new()),
         audience: Some(String::new()),
         ..JwtSection::default()

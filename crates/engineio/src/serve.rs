@@ -14,6 +14,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
@@ -46,8 +48,9 @@ pub struct Options {
     /// The most bytes that are buffered of a connection, and so the longest request head. At least 8 KiB.
     pub max_buf_size: usize,
     /// The most connections that speak HTTP at the same time, with or without a request under way; upgraded ones do not
-    /// count. Beyond it a new connection is closed at once. `None` is no limit but the system's.
-    pub max_connections: Option<usize>,
+    /// count. Beyond it a new connection is closed at once. `None` is no limit but the system's. It may be changed while
+    /// connections are served.
+    pub max_connections: Option<Arc<AtomicUsize>>,
     /// How long requests may go on after the shutdown signal.
     pub grace: Duration,
 }
@@ -93,7 +96,8 @@ where
         };
         if options
             .max_connections
-            .is_some_and(|most| connections.len() >= most)
+            .as_ref()
+            .is_some_and(|most| connections.len() >= most.load(Ordering::Relaxed))
         {
             if let Some(count) = refused.again() {
                 tracing::warn!(

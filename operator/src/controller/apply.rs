@@ -42,6 +42,8 @@ pub(crate) struct Applied {
     pub(crate) rollout: Outcome,
     /// The StatefulSet of NATS, if the operator runs it.
     pub(crate) nats: Option<StatefulSet>,
+    /// What servers of the newest revision shall have loaded.
+    pub(crate) config_map: ConfigMap,
     pub(crate) entrance: Entrance,
     /// What was written, in order.
     pub(crate) changes: Vec<Change>,
@@ -133,7 +135,7 @@ pub(crate) async fn apply(
     writer.ensure(peers, live.peers).await?;
     let nats = Box::pin(writer.ensure_nats(nats, live.nats)).await?;
     let (same, others) = apart(live.config_maps, &config_map.name_any());
-    writer.ensure(config_map, same).await?;
+    let config_map = writer.ensure(config_map, same).await?;
     writer
         .ensure(headless_service, live.headless_service)
         .await?;
@@ -159,6 +161,7 @@ pub(crate) async fn apply(
     Ok(Applied {
         rollout,
         nats: nats.stateful_set,
+        config_map,
         entrance: Entrance {
             client_service: Some(client_service),
             ingress: ingress.0,

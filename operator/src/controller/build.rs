@@ -3,7 +3,7 @@
 //! One file per kind. The same input gives the same objects, to the byte: an operator that is upgraded and builds the same
 //! changes nothing.
 
-mod config_map;
+pub(super) mod config_map;
 mod disruption_budget;
 pub(crate) mod ingress;
 mod nats;

@@ -1,7 +1,7 @@
 //! The first step, with a client: everything outside of the ChatCluster that the later ones look at.
 //!
-//! It reads and never writes. Of Secrets only the names of entries and their hashes go on from here: no later step can
-//! write a secret into a log, a status or another object.
+//! It reads and never writes. Of Secrets only the names of entries go on from here: no later step can write a secret into a
+//! log, a status or another object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,6 @@ use kube::api::ListParams;
 use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use super::build::ingress;
 use super::rollout::{self, Node};
@@ -36,9 +35,9 @@ pub(crate) struct Dereferenced {
     pub(crate) nats_pods: Vec<Pod>,
 }
 
-/// The entries of a Secret, each with the hash of its value.
+/// The entries of a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SecretFacts(pub(crate) BTreeMap<String, [u8; 32]>);
+pub(crate) struct SecretFacts(pub(crate) BTreeSet<String>);
 
 /// Objects under the names of children, whoever made them.
 #[derive(Clone, Debug, Default)]
@@ -220,10 +219,12 @@ impl Reader<'_> {
 
 impl SecretFacts {
     fn of(secret: &Secret) -> Self {
-        let hash = |value: &k8s_openapi::ByteString| Sha256::digest(&value.0).into();
-        let data = secret.data.iter().flatten();
         Self(
-            data.map(|(key, value)| (key.clone(), hash(value)))
+            secret
+                .data
+                .iter()
+                .flatten()
+                .map(|(key, _)| key.clone())
                 .collect(),
         )
     }
@@ -231,7 +232,8 @@ impl SecretFacts {
 
 /// The Secrets that a ChatCluster names and pods mount. Not the ingress's certificate: its controller reads that.
 fn secret_names(cluster: &ChatCluster) -> BTreeSet<String> {
-    let jwt = cluster.spec.auth.jwt.iter().map(|jwt| &jwt.key_secret_ref);
+    let jwt = cluster.spec.auth.jwt.iter();
+    let jwt = jwt.flat_map(|jwt| jwt.key_secret_ref.iter().chain(&jwt.jwks_secret_ref));
     let NatsSpec {
         credentials_secret_ref,
         password_secret_ref,

@@ -1,19 +1,21 @@
 //! What the pods say of themselves.
 //!
 //! Kubernetes knows whether a pod is ready, not why it is not, nor how many clients it has. Its admin listener does: all
-//! are asked about their clients (`/drain`) before anything is planned, those that are not ready why (`/readyz`) at the
-//! end. One that does not answer has simply said nothing.
+//! are asked about their clients (`/drain`) before anything is planned, at the end those that are not ready why (`/readyz`),
+//! and those that are of the newest revision which configuration counts there (`/config`). One that does not answer has
+//! simply said nothing.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use futures_util::stream::{self, StreamExt as _};
 use http::Method;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt as _;
 use serde::Deserialize;
 
-use super::servers::{self, Drain, Servers};
+use super::build::config_map;
+use super::servers::{self, Drain, Loaded, Servers};
 use super::status::pods::is_ready;
 
 /// Pods that are asked at the same time.
@@ -78,6 +80,52 @@ pub(crate) async fn drains(pods: &[Pod], servers: &dyn Servers) -> BTreeMap<Stri
         .filter_map(std::future::ready)
         .collect()
         .await
+}
+
+/// What a pod's server has not loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unloaded {
+    pub(crate) pod: String,
+    /// The configuration that counts there is not the newest.
+    pub(crate) is_behind: bool,
+    /// A file there cannot be used, and why.
+    pub(crate) problem: Option<String>,
+}
+
+/// The pods that say that they have not loaded this configuration, of those that see it, or cannot load another file.
+pub(crate) async fn unloaded(
+    pods: &[Pod],
+    wanted: &ConfigMap,
+    servers: &dyn Servers,
+) -> Vec<Unloaded> {
+    let (name, hash) = (wanted.name_any(), config_map::hash(wanted));
+    let asked = pods.iter().filter(|pod| sees(pod, &name));
+    let asking = asked.map(async |pod| {
+        let Loaded { config, files } = servers.loaded(address(pod)?).await.ok()?;
+        let others = files.into_iter().filter_map(|file| file.problem);
+        let unloaded = Unloaded {
+            pod: pod.name_any(),
+            is_behind: config.hash != hash,
+            problem: config.problem.into_iter().chain(others).next(),
+        };
+        (unloaded.is_behind || unloaded.problem.is_some()).then_some(unloaded)
+    });
+    stream::iter(asking.collect::<Vec<_>>())
+        .buffered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await
+}
+
+/// Whether the ConfigMap is mounted there: pods of earlier revisions have others.
+fn sees(pod: &Pod, config_map: &str) -> bool {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes
+        .filter_map(|volume| volume.config_map.as_ref())
+        .any(|mounted| mounted.name == config_map)
 }
 
 /// Where a pod is reached.

@@ -1,4 +1,5 @@
-//! What the operator asks of servers, each at its admin listener: how many clients it has, and to let them go.
+//! What the operator asks of servers, each at its admin listener: how many clients it has, which configuration counts, and
+//! to let clients go.
 //!
 //! A port, so that looks can be tested without servers. Every question has a deadline; who says nothing has said nothing.
 
@@ -12,6 +13,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -31,6 +33,30 @@ pub(crate) struct Drain {
     pub(crate) sessions: usize,
     /// It has ended.
     pub(crate) done: bool,
+}
+
+/// Which configuration counts on a server, as it says it (`server/src/reload/report.rs`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Loaded {
+    pub(crate) config: LoadedConfig,
+    /// Other files that it reads again.
+    pub(crate) files: Vec<LoadedFile>,
+}
+
+/// The configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct LoadedConfig {
+    /// The hash of the file that counts.
+    pub(crate) hash: String,
+    /// Why the file does not count as it is now.
+    pub(crate) problem: Option<String>,
+}
+
+/// Another file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct LoadedFile {
+    pub(crate) name: String,
+    pub(crate) problem: Option<String>,
 }
 
 /// A server has not answered.
@@ -66,6 +92,8 @@ pub(crate) trait Servers: Send + Sync {
     fn look(&self, pod: IpAddr) -> BoxFuture<'_, Result<Drain, Error>>;
     /// Tells it to let its clients go; one that does so already goes on.
     fn drain(&self, pod: IpAddr) -> BoxFuture<'_, Result<Drain, Error>>;
+    /// Which configuration counts there.
+    fn loaded(&self, pod: IpAddr) -> BoxFuture<'_, Result<Loaded, Error>>;
 }
 
 /// The admin listeners of pods, all at this port.
@@ -79,16 +107,24 @@ impl Default for AdminListeners {
 
 impl Servers for AdminListeners {
     fn look(&self, pod: IpAddr) -> BoxFuture<'_, Result<Drain, Error>> {
-        Box::pin(drain(SocketAddr::new(pod, self.0), Method::GET))
+        Box::pin(read(SocketAddr::new(pod, self.0), Method::GET, "/drain"))
     }
 
     fn drain(&self, pod: IpAddr) -> BoxFuture<'_, Result<Drain, Error>> {
-        Box::pin(drain(SocketAddr::new(pod, self.0), Method::POST))
+        Box::pin(read(SocketAddr::new(pod, self.0), Method::POST, "/drain"))
+    }
+
+    fn loaded(&self, pod: IpAddr) -> BoxFuture<'_, Result<Loaded, Error>> {
+        Box::pin(read(SocketAddr::new(pod, self.0), Method::GET, "/config"))
     }
 }
 
-async fn drain(address: SocketAddr, method: Method) -> Result<Drain, Error> {
-    let (status, body) = ask(address, method, "/drain").await?;
+async fn read<T: DeserializeOwned>(
+    address: SocketAddr,
+    method: Method,
+    path: &'static str,
+) -> Result<T, Error> {
+    let (status, body) = ask(address, method, path).await?;
     if !status.is_success() {
         return Err(Error::Status { address, status });
     }
@@ -173,6 +209,19 @@ mod tests {
         };
         assert_eq!(servers.look(HERE).await.unwrap(), state(false));
         assert_eq!(servers.drain(HERE).await.unwrap(), state(true));
+    }
+
+    #[tokio::test]
+    async fn a_server_says_which_configuration_counts() {
+        // As the server writes it (`server/src/reload/report.rs`).
+        let answer = r#"{"config":{"file":"/etc/chatcluster/config/server.yaml","hash":"0123456789abcdef",
+            "atNextStart":[]},"files":[{"name":"keys","problem":"auth.jwt.keyFile: it is broken"}]}"#;
+        let servers = serving(Router::new().route("/config", get(async move || answer))).await;
+        let loaded = servers.loaded(HERE).await.unwrap();
+        assert_eq!(loaded.config.hash, "0123456789abcdef");
+        assert_eq!(loaded.config.problem, None);
+        let keys = &loaded.files[0];
+        assert_eq!((keys.name.as_str(), keys.problem.is_some()), ("keys", true));
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use super::build::ingress::Entrance;
-use super::observe::Apart;
+use super::observe::{Apart, Unloaded};
 use super::rollout::{Plan, Step};
 use super::servers::Drain;
 use super::validate;
@@ -48,6 +48,8 @@ pub(crate) struct Observed {
     pub(crate) apart: Vec<Apart>,
     /// What is waited for before the ChatCluster is deleted.
     pub(crate) leaving: Option<String>,
+    /// Pods that have not loaded the newest configuration, or cannot use a file.
+    pub(crate) unloaded: Vec<Unloaded>,
     /// What went wrong: reason and message.
     pub(crate) failure: Option<(&'static str, String)>,
 }
@@ -57,6 +59,20 @@ pub(crate) struct Observed {
 pub(crate) struct ObservedNats {
     pub(crate) stateful_set: Option<StatefulSet>,
     pub(crate) pods: Vec<Pod>,
+}
+
+impl Observed {
+    /// Pods on which an earlier configuration counts.
+    fn behind(&self) -> Vec<String> {
+        let behind = self.unloaded.iter().filter(|one| one.is_behind);
+        behind.map(|one| one.pod.clone()).collect()
+    }
+
+    /// A pod that cannot use what it sees, and why.
+    fn refused(&self) -> Option<(&str, &str)> {
+        let mut refused = self.unloaded.iter();
+        refused.find_map(|one| Some((one.pod.as_str(), one.problem.as_deref()?)))
+    }
 }
 
 /// The status cannot be written.

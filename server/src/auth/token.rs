@@ -1,54 +1,38 @@
-//! JSON Web Tokens: HS256 only, expiry always, issuer and audience where configured.
+//! JSON Web Tokens: signed with a key that counts, expiry always, issuer and audience where configured.
 //!
 //! Neither token nor key ever reaches an error, a `Debug` or a log line.
 
 use std::{
-    path::{Path, PathBuf},
+    collections::HashMap,
     time::{Duration, SystemTime},
 };
 
 use chatcluster_chat_api::{Jwt, JwtAlgorithm};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, errors::ErrorKind};
+use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Identity;
+use super::keys::{BadKey, Keys, library};
 use crate::{
     codes::{Code, Refusal},
     limits::{NAME_CHARACTERS, is_name},
 };
 
-/// Fewer bytes than the hash has are refused (RFC 7518, 3.2).
-const MIN_KEY_BYTES: usize = 32;
 /// A token is parsed only up to this length; real ones are far shorter.
 const MAX_TOKEN_BYTES: usize = 16 << 10;
 const MAX_SUBJECT_CHARACTERS: usize = 256;
-
-/// The key for tokens cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadKeyError {
-    /// The file cannot be read.
-    #[error("cannot read auth.jwt.keyFile {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The key is too short to be safe.
-    #[error("auth.jwt.keyFile {} holds {bytes} bytes; HS256 needs at least 32", path.display())]
-    TooShort {
-        /// The file.
-        path: PathBuf,
-        /// Its length without the newline at the end.
-        bytes: usize,
-    },
-}
+const ALGORITHMS: [JwtAlgorithm; 3] = [
+    JwtAlgorithm::Hs256,
+    JwtAlgorithm::Rs256,
+    JwtAlgorithm::Es256,
+];
 
 /// What a token must be.
 pub(super) struct TokenRules {
-    key: DecodingKey,
-    validation: Validation,
+    keys: Keys,
+    /// One for each algorithm: a key is never asked about another one.
+    validations: HashMap<Algorithm, Validation>,
     clock_skew: Duration,
 }
 
@@ -61,31 +45,14 @@ struct Claims {
 }
 
 impl TokenRules {
-    pub(super) fn load(jwt: &Jwt) -> Result<Self, LoadKeyError> {
-        let key = read_key(&jwt.key_file)?;
-        let algorithm = match jwt.algorithm {
-            JwtAlgorithm::Hs256 => Algorithm::HS256,
-        };
-        let mut validation = Validation::new(algorithm);
-        validation.leeway = jwt.clock_skew.as_secs();
-        validation.validate_nbf = true;
-        let mut required = vec!["exp", "sub"];
-        if let Some(issuer) = &jwt.issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        match &jwt.audience {
-            Some(audience) => {
-                validation.set_audience(&[audience]);
-                required.push("aud");
-            }
-            // Without an audience of its own the server accepts tokens for any.
-            None => validation.validate_aud = false,
-        }
-        validation.set_required_spec_claims(&required);
+    /// With the keys in `content`.
+    pub(super) fn new(jwt: &Jwt, content: &[u8]) -> Result<Self, BadKey> {
+        let validations = ALGORITHMS.map(library).into_iter();
         Ok(Self {
-            key,
-            validation,
+            keys: Keys::read(&jwt.keys, content)?,
+            validations: validations
+                .map(|algorithm| (algorithm, validation(jwt, algorithm)))
+                .collect(),
             clock_skew: Duration::from_secs(jwt.clock_skew.as_secs()),
         })
     }
@@ -97,12 +64,10 @@ impl TokenRules {
             Some(Value::String(token)) if token.len() <= MAX_TOKEN_BYTES => token,
             Some(_) => return Err(invalid),
         };
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.key, &self.validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => Refusal::of(Code::TokenExpired, "token"),
-                _ => invalid,
-            })?
-            .claims;
+        let claims = self.claims(token).map_err(|error| match error {
+            ErrorKind::ExpiredSignature => Refusal::of(Code::TokenExpired, "token"),
+            _ => invalid,
+        })?;
         if claims.sub.is_empty() || claims.sub.chars().nth(MAX_SUBJECT_CHARACTERS).is_some() {
             return Err(invalid);
         }
@@ -121,48 +86,72 @@ impl TokenRules {
             expires,
         })
     }
+
+    /// What the token says, if one of the keys that it may be signed with has signed it.
+    fn claims(&self, token: &str) -> Result<Claims, ErrorKind> {
+        let header = decode_header(token).map_err(|error| error.into_kind())?;
+        let mut refused = ErrorKind::InvalidSignature;
+        for (algorithm, key) in self.keys.candidates(&header) {
+            let validation = &self.validations[&library(algorithm)];
+            match decode(token, key, validation) {
+                Ok(TokenData { claims, .. }) => return Ok(claims),
+                Err(error) => refused = error.into_kind(),
+            }
+            if refused != ErrorKind::InvalidSignature {
+                break;
+            }
+        }
+        Err(refused)
+    }
 }
 
-fn read_key(path: &Path) -> Result<DecodingKey, LoadKeyError> {
-    let bytes = std::fs::read(path).map_err(|source| LoadKeyError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let key = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let key = key.strip_suffix(b"\r").unwrap_or(key);
-    if key.len() < MIN_KEY_BYTES {
-        return Err(LoadKeyError::TooShort {
-            path: path.to_owned(),
-            bytes: key.len(),
-        });
+fn validation(jwt: &Jwt, algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.leeway = jwt.clock_skew.as_secs();
+    validation.validate_nbf = true;
+    let mut required = vec!["exp", "sub"];
+    if let Some(issuer) = &jwt.issuer {
+        validation.set_issuer(&[issuer]);
+        required.push("iss");
     }
-    Ok(DecodingKey::from_secret(key))
+    match &jwt.audience {
+        Some(audience) => {
+            validation.set_audience(&[audience]);
+            required.push("aud");
+        }
+        // Without an audience of its own the server accepts tokens for any.
+        None => validation.validate_aud = false,
+    }
+    validation.set_required_spec_claims(&required);
+    validation
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::path::Path;
 
-    use chatcluster_chat_api::Auth;
+    use chatcluster_chat_api::{Auth, JwtKeys};
     use jsonwebtoken::{EncodingKey, Header};
     use serde_json::json;
 
     use super::*;
-    use crate::auth::Authenticator;
+    use crate::auth::{Authenticator, LoadKeyError};
 
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
     fn authenticator(issuer: Option<&str>, audience: Option<&str>) -> Authenticator {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(KEY).unwrap();
-        file.write_all(b"\n").unwrap();
-        Authenticator::load(&auth(file.path(), issuer, audience)).unwrap()
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [KEY, b"\n"].concat()).unwrap();
+        let (authenticator, _) = Authenticator::load(&auth(file.path(), issuer, audience)).unwrap();
+        authenticator
     }
 
     fn auth(key_file: &Path, issuer: Option<&str>, audience: Option<&str>) -> Auth {
         Auth::Jwt(Jwt {
-            algorithm: JwtAlgorithm::Hs256,
-            key_file: key_file.to_owned(),
+            keys: JwtKeys::One {
+                algorithm: JwtAlgorithm::Hs256,
+                file: key_file.to_owned(),
+            },
             issuer: issuer.map(str::to_owned),
             audience: audience.map(str::to_owned),
             clock_skew: Duration::from_secs(30),
@@ -341,9 +330,8 @@ mod tests {
 
     #[test]
     fn short_and_absent_keys_are_refused_at_start() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(b"0123456789abcdef0123456789abcde\n")
-            .unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"0123456789abcdef0123456789abcde\n").unwrap();
         let error = Authenticator::load(&auth(file.path(), None, None)).unwrap_err();
         assert!(
             error
@@ -356,6 +344,6 @@ mod tests {
             "the key is not shown"
         );
         let error = Authenticator::load(&auth(Path::new("/nowhere/key"), None, None)).unwrap_err();
-        assert!(matches!(error, LoadKeyError::Read { .. }));
+        assert!(matches!(error, LoadKeyError::Read(_)));
     }
 }

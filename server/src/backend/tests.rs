@@ -1,5 +1,6 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
+use bytes::Bytes;
 use chatcluster_chat_api::ServerConfig;
 use chatcluster_socketio::SocketIo;
 use chatcluster_socketio::adapter::memory::Memory;
@@ -13,6 +14,7 @@ use super::*;
 use crate::auth::Authenticator;
 use crate::chat;
 use crate::history::{self, History};
+use crate::live::Live;
 
 const TOKEN: &str = "a-token-of-more-than-thirty-two-characters";
 const NS: &str = "/api/v1/namespaces/%2F";
@@ -39,7 +41,6 @@ impl Got {
 
 const BOUNDS: Bounds = Bounds {
     body_bytes: 10_000,
-    message_characters: 100,
     under_way: 8,
     deadline: DEADLINE,
 };
@@ -49,14 +50,15 @@ fn world(is_open: bool, bounds: Bounds) -> World {
     let history = Arc::new(History::open(&history::Options::new(folder.path())).unwrap());
     let metrics = Arc::new(Metrics::new());
     let mut config = ServerConfig::default().validate().unwrap();
-    config.limits.message_characters = bounds.message_characters;
+    config.limits.message_characters = 100;
+    let (authenticator, _) = Authenticator::load(&config.auth).unwrap();
     let parts = chat::Parts {
         history: history.clone(),
-        authenticator: Arc::new(Authenticator::load(&config.auth).unwrap()),
+        live: Arc::new(Live::new(&config, authenticator)),
         metrics: metrics.clone(),
         membership: None,
     };
-    let chat = Chat::new("0".to_owned(), parts, &config);
+    let chat = Chat::new("0".to_owned(), parts);
     let entrance = Entrance::default();
     if is_open {
         let store: Arc<dyn Store> = history.clone();
@@ -72,7 +74,8 @@ fn world(is_open: bool, bounds: Bounds) -> World {
     }
     let file = folder.path().join("tokens");
     std::fs::write(&file, TOKEN).unwrap();
-    let shared = (Tokens::load(&file).unwrap(), metrics.clone());
+    let (tokens, _) = SharedTokens::load(&file).unwrap();
+    let shared = (tokens, metrics.clone());
     World {
         router: router(Door::new(chat, entrance, shared, bounds)),
         metrics,

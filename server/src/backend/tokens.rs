@@ -1,34 +1,58 @@
 //! Who may use the API: holders of a token from a file. No token is kept, shown or compared: only what it hashes to.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConstantTimeEq as _};
 
+use crate::files::{self, Watched};
+
 const CHARACTERS: std::ops::RangeInclusive<usize> = 32..=512;
 const MOST: usize = 64;
-/// More is not read: no file of tokens is as long.
-const MAX_FILE_BYTES: u64 = 64 << 10;
+const FIELD: &str = "api.tokenFile";
+
+/// The tokens that count now. Cheap to clone; clones are the same tokens.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedTokens {
+    path: PathBuf,
+    tokens: Arc<ArcSwap<Tokens>>,
+}
+
+impl SharedTokens {
+    /// Reads the file, which is to be watched then.
+    pub(super) fn load(path: &Path) -> anyhow::Result<(Self, Watched)> {
+        let content = files::read(FIELD, path)?;
+        let shared = Self {
+            path: path.to_owned(),
+            tokens: Arc::new(ArcSwap::from_pointee(Tokens::read(path, &content)?)),
+        };
+        Ok((shared, Watched::new(FIELD, path, &content)))
+    }
+
+    /// From now on the tokens in `content` count, if all of them are good.
+    pub(crate) fn take(&self, content: &[u8]) -> anyhow::Result<()> {
+        let tokens = Tokens::read(&self.path, content)?;
+        self.tokens.store(Arc::new(tokens));
+        Ok(())
+    }
+
+    /// Whether this is one of them. Takes the same time for every token of a length.
+    pub(super) fn have(&self, token: &[u8]) -> bool {
+        self.tokens.load().have(token)
+    }
+}
 
 /// The hashes of the tokens.
-pub(super) struct Tokens(Vec<[u8; 32]>);
+struct Tokens(Vec<[u8; 32]>);
 
 impl Tokens {
     /// Reads one token a line; empty lines do not count.
-    pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
+    fn read(path: &Path, text: &[u8]) -> anyhow::Result<Self> {
         let shown = path.display();
-        let mut text = Vec::new();
-        let file = File::open(path);
-        let read = file.and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text));
-        read.with_context(|| format!("api.tokenFile: cannot read {shown}"))?;
-        ensure!(
-            text.len() as u64 <= MAX_FILE_BYTES,
-            "api.tokenFile: {shown} is larger than {MAX_FILE_BYTES} bytes"
-        );
         let mut hashes = Vec::new();
         for (line, token) in (1..).zip(text.split(|byte| *byte == b'\n')) {
             let token = token.strip_suffix(b"\r").unwrap_or(token);
@@ -53,8 +77,7 @@ impl Tokens {
         Ok(Self(hashes))
     }
 
-    /// Whether this is one of them. Takes the same time for every token of a length.
-    pub(super) fn have(&self, token: &[u8]) -> bool {
+    fn have(&self, token: &[u8]) -> bool {
         if token.len() > *CHARACTERS.end() {
             return false;
         }
@@ -84,11 +107,21 @@ mod tests {
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-    fn load(text: &str) -> anyhow::Result<Tokens> {
+    fn load(text: &str) -> anyhow::Result<SharedTokens> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, text).unwrap();
-        Tokens::load(&path)
+        SharedTokens::load(&path).map(|(tokens, _)| tokens)
+    }
+
+    #[test]
+    fn other_tokens_count_at_once_if_all_are_good() {
+        let tokens = load(A).unwrap();
+        let other = tokens.clone();
+        tokens.take(format!("{B}\nshort").as_bytes()).unwrap_err();
+        assert!(other.have(A.as_bytes()) && !other.have(B.as_bytes()));
+        tokens.take(B.as_bytes()).unwrap();
+        assert!(other.have(B.as_bytes()) && !other.have(A.as_bytes()));
     }
 
     #[test]
@@ -120,12 +153,16 @@ mod tests {
                 "{error}"
             );
         }
-        let error = Tokens::load(Path::new("/nowhere/tokens")).unwrap_err();
+        let error = SharedTokens::load(Path::new("/nowhere/tokens")).unwrap_err();
         assert!(format!("{error:#}").starts_with("api.tokenFile: cannot read "));
     }
 
     #[test]
     fn tokens_are_not_shown() {
-        assert_eq!(format!("{:?}", load(A).unwrap()), "Tokens(1)");
+        let shown = format!("{:?}", load(A).unwrap());
+        assert!(
+            shown.contains("Tokens(1)") && !shown.contains("aaaa"),
+            "{shown}"
+        );
     }
 }

@@ -111,7 +111,7 @@ impl Chat {
         room: Option<Name>,
         post: &Post<'_>,
     ) -> Result<Appended, Refusal> {
-        check_content(post.content, self.0.limits.message_characters)?;
+        check_content(post.content, self.settings().limits.message_characters)?;
         if !is_name(post.author) {
             return Err(Refusal::of(Code::Name, "author"));
         }

@@ -35,16 +35,12 @@ impl Chat {
     }
 
     async fn send_missed(&self, backfill: &Backfill, from: u64) -> Result<(), Error> {
-        let replay = &self.0.replay;
         if from == 0 {
             return self.send_newest(backfill).await;
         }
-        let missed = self
-            .0
-            .history
-            .count_after(LOBBY, from, replay.replay_limit + 1)
-            .await?;
-        if missed > replay.replay_limit {
+        let most = self.settings().history.replay_limit;
+        let missed = self.0.history.count_after(LOBBY, from, most + 1).await?;
+        if missed > most {
             return self.send_gap(backfill, from).await;
         }
         let mut after = from;
@@ -62,20 +58,17 @@ impl Chat {
     }
 
     async fn send_newest(&self, backfill: &Backfill) -> Result<(), Error> {
-        let rows = self
-            .0
-            .history
-            .newest(LOBBY, self.0.replay.replay_newest)
-            .await?;
+        let rows = self.newest().await?;
         Ok(send(backfill, &rows).await?)
     }
 
+    async fn newest(&self) -> Result<Vec<Message>, Error> {
+        let count = self.settings().history.replay_newest;
+        Ok(self.0.history.newest(LOBBY, count).await?)
+    }
+
     async fn send_gap(&self, backfill: &Backfill, from: u64) -> Result<(), Error> {
-        let rows = self
-            .0
-            .history
-            .newest(LOBBY, self.0.replay.replay_newest)
-            .await?;
+        let rows = self.newest().await?;
         // Exclusive: without a row the gap reaches beyond the last message.
         let before = rows
             .first()

@@ -58,7 +58,7 @@ impl Chat {
             .first()
             .and_then(Value::as_str)
             .ok_or(Refusal::of(Code::WrongShape, "content"))?;
-        check_content(content, self.0.limits.message_characters)?;
+        check_content(content, self.settings().limits.message_characters)?;
         let client_offset = match values.get(1) {
             None | Some(Value::Null) => None,
             Some(Value::String(offset)) => {

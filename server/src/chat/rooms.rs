@@ -139,7 +139,7 @@ impl Chat {
         let name = Name::parse(arguments.values().first())?;
         let is_joinable = |room: &&Arc<str>| room.starts_with(PREFIX);
         let joined = s.rooms().iter().filter(is_joinable).count();
-        if !name.is_joined_by(s) && joined >= self.0.limits.rooms_per_socket {
+        if !name.is_joined_by(s) && joined >= self.settings().limits.rooms_per_socket {
             return Err(Refusal::of(Code::TooManyRooms, "room"));
         }
         Ok(name)

@@ -70,7 +70,7 @@ impl Chat {
             return Err(self.refuse_connect(&Code::Starting.into()));
         }
         let payload: Value = connecting.auth().unwrap_or_default();
-        let claim = match self.0.authenticator.authenticate(&payload) {
+        let claim = match self.settings().authenticator.authenticate(&payload) {
             Ok(claim) => claim,
             Err(refusal) => return Err(self.refuse_connect(&refusal)),
         };
@@ -96,6 +96,6 @@ impl Chat {
     /// Counts an event, against its sender's pace too.
     pub(super) fn pace(&self, visitor: &Visitor, event: &'static str) -> Result<(), Code> {
         self.0.metrics.count_event(event);
-        visitor.bucket.take(&self.0.rate, Instant::now())
+        visitor.bucket.take(&self.settings().rate, Instant::now())
     }
 }

@@ -145,6 +145,7 @@ mod tests {
     use crate::drain::Drain;
     use crate::http::{self, Readiness};
     use crate::metrics::Metrics;
+    use crate::reload::Status;
 
     async fn listener() -> (TcpListener, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -173,7 +174,8 @@ mod tests {
         let accepting = readiness.flag("accepting", "draining");
         accepting.set(true);
         let server = Arc::new(Drain::new(Vec::new(), accepting));
-        let routes = http::admin(&readiness, &Arc::new(Metrics::new()), &server);
+        let reload = Status::new(None, b"", std::iter::empty());
+        let routes = http::admin(&readiness, &Arc::new(Metrics::new()), &server, &reload);
         let address = serving(routes).await;
         let settle = Duration::from_millis(600);
         let (begun, asked) = (server.clone(), std::time::Instant::now());

@@ -4,6 +4,7 @@
 //! another's address for the limits.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -32,7 +33,7 @@ impl Relay {
         let options = serve::Options {
             header_read_timeout: IDLE,
             max_buf_size: MAX_HEAD_BYTES,
-            max_connections: Some(self.0.bounds.connections),
+            max_connections: Some(Arc::new(self.0.bounds.connections.into())),
             grace: GRACE,
             ..serve::Options::default()
         };

@@ -46,7 +46,7 @@ describe("auth: Jwt", () => {
     folder = mkdtempSync(join(tmpdir(), "chatcluster-key-"));
     const keyFile = join(folder, "key");
     writeFileSync(keyFile, `${KEY}\n`);
-    const jwt = { algorithm: "HS256", keyFile, issuer: "https://issuer.example", audience: "chat", clockSkew: "5s" };
+    const jwt = { algorithms: ["HS256"], keyFile, issuer: "https://issuer.example", audience: "chat", clockSkew: "5s" };
     chat = await startChat({ nodes: 2, config: { limits: UNLIMITED, auth: { type: "Jwt", jwt } } });
   });
   after(async () => {

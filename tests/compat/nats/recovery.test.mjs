@@ -185,7 +185,7 @@ describe("recovery on another server, with tokens", () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "chatcluster-key-"));
     writeFileSync(join(folder, "key"), KEY);
-    const auth = { type: "Jwt", jwt: { algorithm: "HS256", keyFile: join(folder, "key"), clockSkew: "5s" } };
+    const auth = { type: "Jwt", jwt: { algorithms: ["HS256"], keyFile: join(folder, "key"), clockSkew: "5s" } };
     cluster = await startCluster({ config: { ...CONFIG, auth } });
   });
   after(async () => {

@@ -668,7 +668,7 @@ describe("who may recover", () => {
     const key = "a key of the test, long enough for HS256";
     const keyFile = join(folder, "key");
     writeFileSync(keyFile, key);
-    const server = await chat(t, { config: { ...CONFIG, auth: { type: "Jwt", jwt: { algorithm: "HS256", keyFile, clockSkew: "0s" } } } });
+    const server = await chat(t, { config: { ...CONFIG, auth: { type: "Jwt", jwt: { algorithms: ["HS256"], keyFile, clockSkew: "0s" } } } });
     const token = (sub, lifetime = 3_600) => signHs256({ sub, exp: Math.floor(Date.now() / 1_000) + lifetime }, key);
     return { server, token };
   }

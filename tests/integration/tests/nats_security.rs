@@ -248,33 +248,6 @@ async fn the_right_credentials_are_let_in_and_the_wrong_ones_are_told_so_and_non
 }
 
 #[tokio::test]
-async fn a_password_that_was_exchanged_is_used_for_the_next_connection() {
-    let settings =
-        |password: &str| format!(r#"authorization {{ user: "chat", password: "{password}" }}"#);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("password");
-    std::fs::write(&file, "the-old-one\n").unwrap();
-    let server = Server::default().with_settings(&settings("the-old-one"));
-    let mut server = NatsServer::start(server).await;
-    let options = Options {
-        credentials: Credentials::UserFile {
-            name: "chat".to_owned(),
-            file: file.clone(),
-        },
-        ..Options::new(server.url(), "test")
-    };
-    let joining = NatsCluster::join(options, NodeId::new("a"), HashMap::new());
-    let cluster = within("the cluster is joined", joining).await.unwrap();
-    assert_eq!(cluster.trouble(), None);
-    std::fs::write(&file, "the-new-one\n").unwrap();
-    server.restart_with(&settings("the-new-one")).await;
-    let has_lost = || cluster.counters().connections_lost.get() > 0;
-    until("the connection was lost", has_lost).await;
-    until("the log is read again", || cluster.trouble().is_none()).await;
-    cluster.close().await;
-}
-
-#[tokio::test]
 async fn a_file_that_cannot_be_read_is_named_and_no_further_attempt_is_of_use() {
     let missing = || PathBuf::from("/nowhere/secret.pem");
     let server = NatsServer::start(Server::default()).await;

@@ -161,7 +161,6 @@ fn only_what_has_no_default_must_be_written() {
         required,
         [
             ".spec",
-            ".spec.auth.jwt.keySecretRef",
             ".spec.image.repository",
             ".spec.nats.managed.image.repository"
         ]
@@ -289,6 +288,33 @@ fn token_rules_come_with_their_type() {
     accepted(json!({ "auth": { "type": "Jwt", "jwt": jwt } }));
     assert!(refused(json!({ "auth": { "type": "Jwt" } })).starts_with("`jwt` must be set"));
     assert!(refused(json!({ "auth": { "jwt": jwt } })).starts_with("`jwt` may not be specified"));
+}
+
+#[test]
+fn tokens_are_signed_with_one_key_or_with_those_of_a_set() {
+    let entry = json!({ "name": "jwt", "key": "key" });
+    let auth = |jwt: Value| json!({ "auth": { "type": "Jwt", "jwt": jwt } });
+    for algorithm in ["HS256", "RS256", "ES256"] {
+        accepted(auth(
+            json!({ "algorithms": [algorithm], "keySecretRef": entry }),
+        ));
+    }
+    accepted(auth(
+        json!({ "algorithms": ["RS256", "ES256"], "jwksSecretRef": entry }),
+    ));
+    for refs in [
+        json!({ "algorithms": ["RS256"] }),
+        json!({ "algorithms": ["RS256"], "keySecretRef": entry, "jwksSecretRef": entry }),
+    ] {
+        let said = refused(auth(refs));
+        assert!(said.starts_with("exactly one of `keySecretRef`"), "{said}");
+    }
+    let several = json!({ "algorithms": ["HS256", "RS256"], "keySecretRef": entry });
+    let said = refused(auth(several));
+    assert!(
+        said.starts_with("`algorithms` must hold exactly one"),
+        "{said}"
+    );
 }
 
 #[test]

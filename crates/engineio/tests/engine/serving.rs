@@ -213,7 +213,7 @@ async fn one_connection_too_many_is_closed_until_another_ends() {
     let engine = Engine::new(Config::default(), Arc::new(Echo)).unwrap();
     let router = Router::new().route_service("/engine.io/", engine.service());
     let options = Options {
-        max_connections: Some(2),
+        max_connections: Some(std::sync::Arc::new(2.into())),
         ..Options::default()
     };
     let running = start(router, options).await;

@@ -1,7 +1,7 @@
 //! Whole objects, as they are sent: for the two examples, and where another wish changes them.
 
 use chatcluster_chat_api::ServerConfig;
-use chatcluster_chat_api::cluster::{ChatCluster, Presence, TopologySpread, Transport};
+use chatcluster_chat_api::cluster::{ChatCluster, LogLevel, Presence, TopologySpread, Transport};
 use serde_json::{Value, json};
 
 use super::*;
@@ -138,17 +138,47 @@ fn files_that_the_configuration_names_are_mounted() {
 }
 
 #[test]
-fn another_configuration_has_another_name_and_rolls_the_pods() {
-    let template = |children: &Children| json!(children.stateful_set)["spec"]["template"].clone();
-    let mut cluster = fixtures::minimal();
-    let before = children(&cluster);
-    cluster.spec.server.max_connections = 1000;
-    let after = children(&cluster);
-    assert_ne!(
-        before.config_map.metadata.name,
-        after.config_map.metadata.name
-    );
-    assert_ne!(template(&before), template(&after));
+fn what_servers_do_not_take_over_rolls_the_pods_and_the_rest_does_not() {
+    let of = |change: &dyn Fn(&mut ChatCluster)| {
+        let mut cluster = fixtures::full();
+        change(&mut cluster);
+        let children = children(&cluster);
+        let template = json!(children.stateful_set)["spec"]["template"].clone();
+        (template, children.config_map)
+    };
+    let (template, config_map) = of(&|_| ());
+    let in_place: [&dyn Fn(&mut ChatCluster); 5] = [
+        &|cluster| cluster.spec.server.max_connections = 1000,
+        &|cluster| cluster.spec.server.log_level = LogLevel::Warn,
+        &|cluster| cluster.spec.drain.clients_per_second = 7,
+        &|cluster| cluster.spec.auth.jwt.as_mut().unwrap().issuer = Some("other".to_owned()),
+        &|cluster| {
+            cluster
+                .spec
+                .auth
+                .jwt
+                .as_mut()
+                .unwrap()
+                .algorithms
+                .truncate(1)
+        },
+    ];
+    for change in in_place {
+        let (same, changed) = of(change);
+        assert_eq!(same, template);
+        assert_ne!(changed.data, config_map.data);
+    }
+    let by_rollout: [&dyn Fn(&mut ChatCluster); 4] = [
+        &|cluster| cluster.spec.server.ping_timeout_milliseconds = 9000,
+        &|cluster| cluster.spec.image.as_mut().unwrap().repository = "other".to_owned(),
+        // A field more than servers of the old revision may know.
+        &|cluster| cluster.spec.auth.jwt.as_mut().unwrap().issuer = None,
+        &|cluster| cluster.spec.drain.deadline_seconds = 99,
+    ];
+    for change in by_rollout {
+        let (other, _) = of(change);
+        assert_ne!(other, template);
+    }
 }
 
 #[test]

@@ -130,8 +130,13 @@ impl View<'_> {
         self.observed.nats.as_ref().and_then(nats::obstacle)
     }
 
-    /// The StatefulSet controller has seen the last change, and brought it about, and the rollout has nothing more to do.
+    /// The StatefulSet controller has seen the last change, and brought it about, the rollout has nothing more to do, and
+    /// servers have loaded their configuration.
     fn is_settled(&self) -> bool {
+        self.has_pods() && self.observed.behind().is_empty()
+    }
+
+    fn has_pods(&self) -> bool {
         let Some(set) = &self.observed.stateful_set else {
             return false;
         };
@@ -163,9 +168,12 @@ fn ready(view: &View<'_>) -> Said {
     if let Some(obstacle) = view.nats_obstacle() {
         return (Status::False, "NatsNotReady", obstacle);
     }
-    if !view.is_settled() {
+    if !view.has_pods() {
         let said = progress(view);
         return (Status::False, "PodsNotReady", said);
+    }
+    if !view.is_settled() {
+        return (Status::False, "ConfigNotLoaded", loading(view));
     }
     match view.wanted {
         0 => (
@@ -213,9 +221,13 @@ fn progressing(view: &View<'_>) -> Said {
             None => (
                 Status::False,
                 "Settled",
-                "no pod is being started, replaced or ended".to_owned(),
+                "no pod is being started, replaced or ended, and all have loaded their configuration"
+                    .to_owned(),
             ),
         };
+    }
+    if view.has_pods() {
+        return (Status::True, "ConfigLoading", loading(view));
     }
     let status = view.set();
     let reason = if let Some(plan) = view.under_way() {
@@ -243,6 +255,12 @@ fn progress(view: &View<'_>) -> String {
         status.updated_replicas.unwrap_or(0),
         status.ready_replicas.unwrap_or(0),
     )
+}
+
+/// Kubernetes brings a ConfigMap to its pods within a minute or two.
+fn loading(view: &View<'_>) -> String {
+    let pods = name(view.observed.behind().into_iter());
+    format!("pods that have not loaded the newest configuration yet: {pods}")
 }
 
 fn draining(view: &View<'_>) -> Said {
@@ -326,6 +344,10 @@ fn degraded(view: &View<'_>) -> Said {
     let mut all = nats.chain(&view.observed.pods);
     if let Some((reason, message)) = all.find_map(pods::trouble) {
         return (Status::True, reason, message);
+    }
+    if let Some((pod, problem)) = view.observed.refused() {
+        let message = format!("pod {pod} keeps what it had loaded before: {problem}");
+        return (Status::True, "ReloadRefused", message);
     }
     let apart = &view.observed.apart;
     if let Some(first) = apart.first()

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::super::servers::{Loaded, LoadedConfig};
 use super::super::*;
 use crate::fixtures::{self, Api, ScriptedServers};
 
@@ -163,8 +164,19 @@ impl World {
         });
     }
 
+    /// What kubelets and servers do after a minute: the configurations are loaded that pods see.
+    pub(super) fn load(&self) {
+        for ordinal in 0..20 {
+            if self.api.get(&format!("pods/chat-{ordinal}")).is_some() {
+                self.servers
+                    .load(ip(ordinal), loaded(self.mounted_hash(ordinal)));
+            }
+        }
+    }
+
     fn start(&self, ordinal: i64, revision: &str) {
         let mut pod = json!(fixtures::pod(&format!("chat-{ordinal}"), true));
+        pod["spec"] = json!({ "containers": [], "volumes": self.set()["spec"]["template"]["spec"]["volumes"] });
         pod["metadata"]["labels"] = json!(validate::names(&self.cluster()).labels());
         pod["metadata"]["labels"]["controller-revision-hash"] = revision.into();
         pod["metadata"]["labels"]["chatcluster.dev/accepting"] = "true".into();
@@ -175,6 +187,22 @@ impl World {
         pod["status"]["containerStatuses"] = json!([{ "name": "server", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": { "running": {} } }]);
         self.api.put("pods", pod);
         self.servers.serve(ip(ordinal), 10);
+    }
+
+    /// The hash of the configuration that this pod sees.
+    pub(super) fn mounted_hash(&self, ordinal: i64) -> String {
+        let pod = self.api.get(&format!("pods/chat-{ordinal}")).unwrap();
+        let name = pod["spec"]["volumes"][0]["configMap"]["name"]
+            .as_str()
+            .unwrap();
+        let config_map = self.api.get(&format!("configmaps/{name}")).unwrap();
+        let yaml = config_map["data"]["server.yaml"].as_str().unwrap();
+        validate::short_hash(yaml.as_bytes())
+    }
+
+    /// All configurations, as they are.
+    pub(super) fn config_maps(&self) -> Vec<serde_json::Value> {
+        self.api.all("configmaps/chat-config-")
     }
 
     /// Pods by number, and whether they accept.
@@ -215,6 +243,17 @@ impl World {
 
     pub(super) fn rollout(&self) -> Option<String> {
         self.cluster().status?.rollout?.reason
+    }
+}
+
+/// A server on which the file with this hash counts, and all others are well.
+pub(super) fn loaded(hash: String) -> Loaded {
+    Loaded {
+        config: LoadedConfig {
+            hash,
+            problem: None,
+        },
+        files: Vec::new(),
     }
 }
 

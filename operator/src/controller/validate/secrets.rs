@@ -1,10 +1,10 @@
-//! Secrets that pods see as files: which entry of which Secret, where, and whether it is there.
+//! Secrets that pods see as files: which entry of which Secret, where, and whether it is there. What is in them is the
+//! servers' business, who read it again when it changes.
 
 use std::collections::BTreeMap;
 
 use chatcluster_chat_api::cluster::{ChatClusterSpec, SecretKeyReference};
 
-use super::short_hash;
 use crate::controller::dereference::SecretFacts;
 use crate::names::paths;
 
@@ -22,6 +22,7 @@ pub(crate) struct MountedSecret {
 /// Folders of secrets, by what they are for.
 pub(super) mod folders {
     pub(crate) const JWT: &str = "jwt";
+    pub(crate) const JWKS: &str = "jwks";
     pub(crate) const NATS_CREDENTIALS: &str = "nats-credentials";
     pub(crate) const NATS_PASSWORD: &str = "nats-password";
     pub(crate) const NATS_TOKEN: &str = "nats-token";
@@ -61,10 +62,16 @@ pub(crate) fn mounted(spec: &ChatClusterSpec) -> Vec<MountedSecret> {
         all.extend(reference.map(|reference| MountedSecret::one(folder, field, reference)));
     };
     let nats = &spec.nats;
+    let jwt = spec.auth.jwt.as_ref();
     one(
         folders::JWT,
         "spec.auth.jwt.keySecretRef",
-        spec.auth.jwt.as_ref().map(|jwt| &jwt.key_secret_ref),
+        jwt.and_then(|jwt| jwt.key_secret_ref.as_ref()),
+    );
+    one(
+        folders::JWKS,
+        "spec.auth.jwt.jwksSecretRef",
+        jwt.and_then(|jwt| jwt.jwks_secret_ref.as_ref()),
     );
     one(
         folders::NATS_CREDENTIALS,
@@ -105,16 +112,14 @@ pub(super) fn file(all: &[MountedSecret], folder: &str) -> Option<std::path::Pat
     Some(format!("{}/{}", mounted.path(), mounted.keys.first()?).into())
 }
 
-/// A text that changes when a secret does, or one that the operator made itself; or everything that is missing.
-pub(super) fn hash(
+/// Everything that is missing.
+pub(super) fn missing(
     all: &[MountedSecret],
     found: &BTreeMap<String, Option<SecretFacts>>,
-    own: &[u8],
-) -> Result<String, Vec<String>> {
+) -> Vec<String> {
     let mut missing = Vec::new();
-    let mut content = own.to_vec();
     for MountedSecret {
-        folder,
+        folder: _,
         field,
         secret,
         keys,
@@ -122,24 +127,16 @@ pub(super) fn hash(
     {
         let facts = found.get(secret).and_then(Option::as_ref);
         for key in keys {
-            match facts.map(|facts| facts.0.get(key)) {
+            match facts.map(|facts| facts.0.contains(key)) {
                 None => missing.push(format!(
                     "Secret '{secret}' with the entry '{key}' is missing: create it (`{field}`)"
                 )),
-                Some(None) => missing.push(format!(
+                Some(false) => missing.push(format!(
                     "Secret '{secret}' has no entry '{key}': add it (`{field}`)"
                 )),
-                Some(Some(hash)) => {
-                    content.extend_from_slice(folder.as_bytes());
-                    content.extend_from_slice(key.as_bytes());
-                    content.extend_from_slice(hash);
-                }
+                Some(true) => {}
             }
         }
     }
-    if missing.is_empty() {
-        Ok(short_hash(&content))
-    } else {
-        Err(missing)
-    }
+    missing
 }

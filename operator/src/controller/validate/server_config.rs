@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use chatcluster_chat_api::cluster::{
-    AuthType, ChatCluster, CorsCredentials, DrainSpec, LogLevel, NatsMode, NatsSpec, NatsStorage,
-    Presence, ServerSpec, Transport,
+    AuthType, ChatCluster, CorsCredentials, DrainSpec, JwtAlgorithm, LogLevel, NatsMode, NatsSpec,
+    NatsStorage, Presence, ServerSpec, Transport,
 };
 use chatcluster_chat_api::{
     AuthSection, CorsSection, DrainSection, DurationText, EngineSection, HistorySection,
@@ -90,12 +90,9 @@ fn auth(cluster: &ChatCluster, secrets: &[MountedSecret]) -> AuthSection {
         (AuthType::Jwt, Some(jwt)) => AuthSection {
             kind: chatcluster_chat_api::AuthType::Jwt,
             jwt: Some(JwtSection {
-                algorithm: match jwt.algorithm {
-                    chatcluster_chat_api::cluster::JwtAlgorithm::HS256 => {
-                        chatcluster_chat_api::JwtAlgorithm::Hs256
-                    }
-                },
-                key_file: secrets::file(secrets, folders::JWT).unwrap_or_default(),
+                algorithms: jwt.algorithms.iter().copied().map(algorithm).collect(),
+                key_file: secrets::file(secrets, folders::JWT),
+                jwks_file: secrets::file(secrets, folders::JWKS),
                 issuer: jwt.issuer.clone(),
                 audience: jwt.audience.clone(),
                 clock_skew: seconds(jwt.clock_skew_seconds.into()),
@@ -107,6 +104,14 @@ fn auth(cluster: &ChatCluster, secrets: &[MountedSecret]) -> AuthSection {
             jwt: None,
         },
         (AuthType::None, _) => AuthSection::default(),
+    }
+}
+
+fn algorithm(algorithm: JwtAlgorithm) -> chatcluster_chat_api::JwtAlgorithm {
+    match algorithm {
+        JwtAlgorithm::HS256 => chatcluster_chat_api::JwtAlgorithm::Hs256,
+        JwtAlgorithm::RS256 => chatcluster_chat_api::JwtAlgorithm::Rs256,
+        JwtAlgorithm::ES256 => chatcluster_chat_api::JwtAlgorithm::Es256,
     }
 }
 
