@@ -18,7 +18,7 @@ const CHART = join(ROOT, "charts/chatcluster-operator");
 /** What `.ci/run` runs, in its order. */
 const SMOKE = ["install", "chat", "scale", "rollout", "kill", "delete"];
 /** What `make e2e` runs beside them. */
-const FULL = ["ingress", "state", "nats", "operator", "nodes", "figures"];
+const FULL = ["ingress", "state", "config", "nats", "operator", "nodes", "figures"];
 
 const names = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const isSmoke = process.argv.includes("--smoke");

@@ -37,12 +37,12 @@ async function poll(open, cluster, plane, options) {
 
 for (const controller of /** @type {const} */ (["HAProxyTech", "Nginx"])) {
   scenario(`${controller}, polling: every request comes to the pod that holds the session`, 120, async (t, open) => {
-    const { cluster, plane } = await serve(open, controller.toLowerCase(), {}, controller);
+    const { cluster, plane } = await serve(open, controller.toLowerCase(), {}, { controller });
     assert.equal(await poll(open, cluster, plane, { withCredentials: true }), 0, "requests that were relayed");
   });
 
   scenario(`${controller}, polling, by clients that keep no cookie: requests are relayed, nobody notices`, 120, async (t, open) => {
-    const { cluster, plane } = await serve(open, `${controller.toLowerCase()}-relay`, {}, controller);
+    const { cluster, plane } = await serve(open, `${controller.toLowerCase()}-relay`, {}, { controller });
     const relayed = await poll(open, cluster, plane, {});
     assert.ok(relayed > CLIENTS, `of three requests two come to another pod; ${relayed} were relayed`);
   });

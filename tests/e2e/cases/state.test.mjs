@@ -59,8 +59,11 @@ scenario("a Secret that is missing, a NATS that is not there: the status says wh
   await cluster.change({ auth: { type: "None" } });
   await cluster.is("Ready", "True", undefined, 120_000);
   await cluster.change({ nats: { ...nats, urls: ["nats://nowhere.messaging.svc:4222"] } });
-  const { status: alone } = await cluster.is("NatsConnected", "False", "PodsNotConnected");
-  assert.match(condition({ status: alone }, "NatsConnected").message, /nowhere/);
+  const named = async () => {
+    const { status: now } = await cluster.is("NatsConnected", "False", "PodsNotConnected");
+    return condition({ status: now }, "NatsConnected").message.includes("nowhere.messaging") && now;
+  };
+  const alone = await until(named, 90_000, "it names the address");
   assert.equal(alone.readyReplicas, 1, "the old one serves on");
   await cluster.change({ nats });
   await cluster.is("Ready", "True", undefined, 120_000);

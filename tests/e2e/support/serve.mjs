@@ -9,10 +9,11 @@ export const PACE = 100;
  * @param {<T>(thing: T & {close: () => unknown}) => T} open closes it with the case
  * @param {string} name
  * @param {object} [spec] beside the ingress
- * @param {"HAProxyTech" | "Nginx"} [controller]
+ * @param {{controller?: "HAProxyTech" | "Nginx", before?: (namespace: string) => Promise<unknown>}} [options] `before` makes what it names
  */
-export async function serve(open, name, spec = {}, controller = "HAProxyTech") {
+export async function serve(open, name, spec = {}, { controller = "HAProxyTech", before } = {}) {
   const cluster = open(await new ChatCluster(name).open());
+  await before?.(cluster.namespace);
   await cluster.apply({ replicas: 3, drain: { clientsPerSecond: PACE }, ingress: { controller, host: HOST }, ...spec });
   await cluster.is("Ready");
   const plane = open(await DataPlane.start(cluster, controller));
