@@ -89,7 +89,7 @@ impl TokenRules {
 
     /// What the token says, if one of the keys that it may be signed with has signed it.
     fn claims(&self, token: &str) -> Result<Claims, ErrorKind> {
-        let header = decode_header(token).map_err(|error| error.into_kind())?;
+        let header = decode_header(token).map_err(jsonwebtoken::errors::Error::into_kind)?;
         let mut refused = ErrorKind::InvalidSignature;
         for (algorithm, key) in self.keys.candidates(&header) {
             let validation = &self.validations[&library(algorithm)];

@@ -51,7 +51,7 @@ scenario("what a hand has changed in a child is put back, and a foreign object o
 scenario("a Secret that is missing, a NATS that is not there: the status says which, and the way out is enough", 200, async (_, open) => {
   const { cluster } = await serve(open, "wrong", { replicas: 1 });
   const { nats } = cluster.spec;
-  await cluster.change({ auth: { type: "Jwt", jwt: { algorithm: "HS256", keySecretRef: { name: "absent", key: "key" } } } });
+  await cluster.change({ auth: { type: "Jwt", jwt: { keySecretRef: { name: "absent", key: "key" } } } });
   const { status } = await cluster.is("Degraded", "True");
   assert.match(condition({ status }, "Degraded").message, /absent/);
   assert.equal(status.readyReplicas, 1, "the last good state runs on");

@@ -1,5 +1,4 @@
 //! What NATS is told is read for each connection.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 

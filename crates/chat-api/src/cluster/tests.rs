@@ -51,7 +51,7 @@ fn lay(under: &mut Value, over: Value) {
 }
 
 /// One whose NATS the operator runs, as it passed an API server.
-fn managed(nats: Value) -> Value {
+fn managed(nats: &Value) -> Value {
     let mut object = minimal();
     object["spec"] = json!({ "nats": nats });
     object
@@ -172,9 +172,9 @@ fn every_optional_field_of_spec_has_a_default_or_may_be_absent() {
     let schema = schema();
     for object in [
         minimal(),
-        managed(json!({})),
-        managed(json!({ "managed": {} })),
-        managed(json!({ "managed": { "resources": { "limits": {} } } })),
+        managed(&json!({})),
+        managed(&json!({ "managed": {} })),
+        managed(&json!({ "managed": { "resources": { "limits": {} } } })),
     ] {
         let read: ChatCluster = serde_json::from_value(object.clone()).unwrap();
         let written = serde_json::to_value(&read.spec).unwrap();
@@ -409,7 +409,7 @@ fn without_a_word_about_nats_the_operator_runs_it() {
 
 #[test]
 fn what_is_of_one_mode_of_nats_is_not_accepted_in_the_other() {
-    let judged = |nats: Value| judge(&admitted(managed(nats)), None);
+    let judged = |nats: Value| judge(&admitted(managed(&nats)), None);
     let fields = json!({
         "storageSize": "500Mi", "storageClassName": "fast", "syncIntervalSeconds": 0,
         "image": { "repository": "nats", "tag": "2.15.2" },
@@ -443,7 +443,7 @@ fn what_is_of_one_mode_of_nats_is_not_accepted_in_the_other() {
 #[test]
 fn what_the_volume_of_nats_was_made_with_stays_and_so_does_whose_nats_it_is() {
     let change = |before: Value, after: Value| {
-        let (before, after) = (admitted(managed(before)), admitted(managed(after)));
+        let (before, after) = (admitted(managed(&before)), admitted(managed(&after)));
         judge(&after, Some(&before))
     };
     let fields = |fields: Value| json!({ "managed": fields });
@@ -490,7 +490,7 @@ fn what_the_volume_of_nats_was_made_with_stays_and_so_does_whose_nats_it_is() {
             "{said:?}"
         );
     }
-    let (external, own) = (admitted(minimal()), admitted(managed(json!({}))));
+    let (external, own) = (admitted(minimal()), admitted(managed(&json!({}))));
     for (before, after) in [(&external, &own), (&own, &external)] {
         let said = judge(after, Some(before));
         assert_eq!(said.len(), 1, "{said:?}");

@@ -22,6 +22,14 @@ async fn meddle(world: &World, keys: &[&str]) {
     world.look().await.unwrap();
 }
 
+async fn stand_for_election(world: &World) {
+    let (client, lease) = (world.api.client(), Duration::from_secs(15));
+    let (namespace, name) = ("chatcluster-system", "chatcluster-operator");
+    let election = Election::new(client, namespace, name, "a", lease);
+    election.win().await;
+    election.release().await;
+}
+
 #[tokio::test]
 async fn nothing_is_granted_that_is_not_used() {
     let mut cluster = fixtures::full();
@@ -75,17 +83,7 @@ async fn nothing_is_granted_that_is_not_used() {
     });
     world.look().await.unwrap();
 
-    let (client, lease) = (world.api.client(), Duration::from_secs(15));
-    let election = Election::new(
-        client,
-        "chatcluster-system",
-        "chatcluster-operator",
-        "a",
-        lease,
-    );
-    election.win().await;
-    election.release().await;
-
+    stand_for_election(&world).await;
     let used = world.api.used();
     // What is watched is `app`'s to use.
     let unused: BTreeSet<String> = rights::granted()
