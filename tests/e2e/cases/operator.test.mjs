@@ -51,7 +51,7 @@ scenario("without an operator a cluster serves, and a pod that ends is back; the
   }
 });
 
-scenario("an operator that is exchanged writes nothing and rolls nothing", 180, async (_, open) => {
+scenario("an operator that is exchanged writes nothing and rolls nothing", 300, async (_, open) => {
   const { cluster } = await serve(open, "operator-upgrade");
   const children = async () => {
     const kinds = "statefulsets,services,configmaps,serviceaccounts,secrets,networkpolicies,poddisruptionbudgets,ingresses,pods";
@@ -64,7 +64,7 @@ scenario("an operator that is exchanged writes nothing and rolls nothing", 180, 
   await until(async () => { const now = await acting(); return now && now.metadata.uid !== first.metadata.uid; }, 60_000, "another operator acts");
   // it has looked: something is done on its word
   await cluster.change({ drain: { clientsPerSecond: 99 } });
-  await cluster.is("Ready", "True");
+  await cluster.is("Ready", "True", undefined, 150_000);
   const changed = (await children()).filter((line) => !before.includes(line)).map((line) => line.split(" ")[0]);
   assert.ok(changed.length > 0, "the change was made");
   assert.ok(!changed.includes("Service") && !changed.includes("Ingress") && !changed.includes("Secret"), `only what the change is about: ${changed}`);
