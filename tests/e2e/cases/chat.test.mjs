@@ -10,7 +10,7 @@ import { serve } from "../support/serve.mjs";
 
 scenario("a ChatCluster is a chat: clients of all transports come through the ingress and see one order", 120, async (t, open) => {
   const begin = Date.now();
-  const { cluster, plane } = await serve(open, "chat");
+  const { cluster, plane } = await serve(open, "chat", { availability: { topologySpread: "Required" } });
   t.diagnostic(`figures ${JSON.stringify({ "apply to Ready, and served, s": (Date.now() - begin) / 1000 })}`);
   const people = open(new People({ withCredentials: true }));
   const everybody = await Promise.all(Object.values(MODES).flatMap((mode) => [0, 1, 2].map(() => people.enter(plane.url, {}, mode))));

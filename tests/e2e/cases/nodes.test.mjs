@@ -10,6 +10,10 @@ import { PACE, serve } from "../support/serve.mjs";
 
 if (!HAS_FAULTS) throw new Error("these cases need nodes that can be powered off and cut (tests/cluster)");
 
+/** A pod on each node. */
+const SPREAD = { availability: { topologySpread: "Required" } };
+/** Who hears nothing any more ends the connection by itself. */
+const ENDS = /^(transport (close|error)|ping timeout)$/;
 const isReady = (node) => node.status.conditions.some(({ type, status }) => type === "Ready" && status === "True");
 const nodeIs = (name, wanted) => until(async () => isReady(await get("default", "node", name)) === wanted, 90_000, `node ${name} is ${wanted ? "ready" : "lost"}`);
 
@@ -28,7 +32,7 @@ async function victim(cluster) {
 
 for (const [what, off, on] of /** @type {const} */ ([["powered off", powerOff, powerOn], ["cut off", cut, heal]])) {
   scenario(`a node is ${what}, and comes back: its clients are recovered elsewhere, its pod is replaced`, 400, async (t, open) => {
-    const { cluster, plane } = await serve(open, what.replace(" ", "-"));
+    const { cluster, plane } = await serve(open, what.replace(" ", "-"), SPREAD);
     const pod = await victim(cluster);
     const node = pod.spec.nodeName;
     let isOff = false;
@@ -48,7 +52,7 @@ for (const [what, off, on] of /** @type {const} */ ([["powered off", powerOff, p
         isOff = false;
         await nodeIs(node, true);
         await cluster.is("Ready", "True", undefined, 120_000);
-      });
+      }, { ends: ENDS });
       assertWell(seen);
       assert.ok(seen.returns > 0, "it had clients");
     } finally {
@@ -58,7 +62,7 @@ for (const [what, off, on] of /** @type {const} */ ([["powered off", powerOff, p
 }
 
 scenario("kubectl drain of a node: its pod lets its clients go at the pace, and the disruption budget holds", 240, async (t, open) => {
-  const { cluster, plane } = await serve(open, "drain");
+  const { cluster, plane } = await serve(open, "drain", SPREAD);
   const { spec: { nodeName } } = await victim(cluster);
   try {
     const seen = await underLoad(t, plane, async () => {

@@ -28,11 +28,12 @@ export function peak(moments) {
  * @param {import("node:test").TestContext} t
  * @param {{url: string}} plane
  * @param {() => Promise<unknown>} happens
- * @param {{clients?: number}} [options]
+ * @param {{clients?: number, ends?: RegExp}} [options] `ends`: how connections may end
  */
-export async function underLoad(t, plane, happens, { clients = CLIENTS } = {}) {
+export async function underLoad(t, plane, happens, { clients = CLIENTS, ends } = {}) {
   const load = await Load.start({ urls: [plane.url], backends: [] }, { clients, rate: RATE, client: CLIENT });
   try {
+    for (const member of load.members) member.ends = ends ?? member.ends;
     await load.flows(2 * RATE);
     const begin = Date.now();
     await happens();
