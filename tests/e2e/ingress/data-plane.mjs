@@ -1,7 +1,7 @@
 // An ingress controller reduced to its data plane: the real proxy, configured from the Ingress, the Service and its endpoints
 // as they are on the API server, and told of every change. It answers for the Ingress as controllers do, with an address.
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +15,9 @@ const PROXIES = { HAProxyTech: haproxy, Nginx: nginx };
 /** What the Ingress is for: a name that needs no DNS. */
 export const HOST = "localhost";
 const STARTED = 20_000;
+/** Milliseconds that changes are gathered for, and between two reloads: one that falls into another one leaves nobody who listens. */
+const GATHER = 100;
+const PAUSE = 1_000;
 
 /**
  * @typedef {object} Route what a proxy is configured from
@@ -40,6 +43,8 @@ export class DataPlane {
   #written = "";
   #problem;
   #stops = [];
+  #timer;
+  #told = 0;
 
   /** Starts the proxy for the Ingress of a ChatCluster, once that is there. @param {import("../support/chat-cluster.mjs").ChatCluster} cluster @param {keyof PROXIES} controller */
   static async start(cluster, controller) {
@@ -96,7 +101,15 @@ export class DataPlane {
       .sort((a, b) => a.name.localeCompare(b.name));
   }
 
+  /** Changes come in swarms; controllers gather them, and reload no faster than that. */
   #changed() {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      this.#render();
+    }, Math.max(GATHER, this.#told + PAUSE - Date.now()));
+  }
+
+  #render() {
     const { ingress, service } = this.#parts;
     if (!ingress || !service || this.#slices.size === 0) return;
     try {
@@ -104,6 +117,7 @@ export class DataPlane {
       const text = this.proxy.render(route, this);
       if (text === this.#written) return;
       this.#written = text;
+      this.#told = Date.now();
       this.#tell(text);
     } catch (error) {
       this.#problem = error;
@@ -112,7 +126,8 @@ export class DataPlane {
 
   #tell(text) {
     const file = join(this.folder, "proxy.conf");
-    writeFileSync(file, text);
+    writeFileSync(`${file}.new`, text);
+    renameSync(`${file}.new`, file);
     if (this.#child) {
       this.reloads++;
       this.#child.kill(this.proxy.reload);
@@ -129,6 +144,7 @@ export class DataPlane {
   }
 
   close() {
+    clearTimeout(this.#timer);
     for (const stop of this.#stops) stop();
     // the master and all workers, of before its reloads too
     if (this.#child?.pid && this.#child.exitCode === null) process.kill(-this.#child.pid, "SIGKILL");
