@@ -15,7 +15,7 @@ const FOLDER = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(FOLDER, "../..");
 const ARTIFACTS = join(FOLDER, "artifacts");
 const CHART = join(ROOT, "charts/chatcluster-operator");
-/** What `.ci/run` runs, in its order. */
+/** What CI is for, in its order. */
 const SMOKE = ["install", "chat", "scale", "rollout", "kill", "delete"];
 /** What `make e2e` runs beside them. */
 const FULL = ["ingress", "state", "config", "nats", "operator", "nodes", "figures"];
