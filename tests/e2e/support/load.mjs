@@ -41,7 +41,6 @@ export async function underLoad(t, plane, happens, { clients = CLIENTS, ends } =
     await load.allHere();
     await load.flows(2 * RATE);
     await load.rest();
-    if (process.env.E2E_PROXY) t.diagnostic(`${plane.reloads} reloads; the proxy says ${plane.output}`);
     return report(t, load, seconds);
   } finally {
     load.close();

@@ -22,7 +22,8 @@ export function scenario(name, limit, run) {
     try {
       await run(t, open);
     } catch (error) {
-      const folder = await keep(name, opened.map(({ namespace }) => namespace).filter(Boolean)).catch((problem) => problem.message);
+      const folder = await keep(name, opened.map(({ namespace }) => namespace).filter(Boolean));
+      for (const { output, reloads } of opened) if (output) writeFileSync(join(folder, "proxy.log"), `${reloads} reloads\n${output}`);
       t.diagnostic(`events, logs and objects: ${folder}`);
       throw error;
     } finally {
@@ -34,6 +35,7 @@ export function scenario(name, limit, run) {
 /** Writes what there is of these namespaces into a folder, and returns that. */
 async function keep(name, namespaces) {
   const folder = join(FOLDER, name.replaceAll(/[^a-z0-9]+/gi, "-").slice(0, 80));
+  mkdirSync(folder, { recursive: true });
   for (const namespace of [...namespaces, ...SYSTEM]) {
     const place = join(folder, namespace);
     mkdirSync(place, { recursive: true });
@@ -41,6 +43,7 @@ async function keep(name, namespaces) {
     await write("events.txt", ["get", "-n", namespace, "events", "--sort-by=.lastTimestamp", "-o", "wide"]);
     await write("objects.yaml", ["get", "-n", namespace, OBJECTS, "-o", "yaml"]);
     await write("pods.txt", ["get", "-n", namespace, "pods", "-o", "wide"]);
+    // an API server that does not answer is told of in the files
     const pods = (await kubectl(["get", "-n", namespace, "pods", "-o", "name"]).catch(() => "")).split("\n").filter(Boolean);
     for (const pod of pods) {
       const file = pod.replace("pod/", "");
