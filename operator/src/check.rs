@@ -13,6 +13,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::{sleep, timeout};
 
+use crate::absent::is_absent;
 use crate::args::RunArgs;
 
 /// Says who acts.
@@ -47,7 +48,7 @@ async fn is_defined(client: Client, args: &RunArgs) -> anyhow::Result<()> {
         None => Api::all(client),
     };
     match clusters.list(&ListParams::default().limit(1)).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => {
+        Err(error) if is_absent(&error) => {
             bail!(
                 "the API server does not know ChatCluster: apply what `chatcluster-operator crd` prints"
             )
@@ -126,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn without_the_definition_nobody_can_act() {
         let api = FakeApi::default();
-        api.fail("GET", "/chatclusters", 404);
+        api.lacks(&["chatclusters"]);
         let error = check_by(api.client(), &args()).await.unwrap_err();
         assert!(
             error.to_string().contains("does not know ChatCluster"),

@@ -13,8 +13,8 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt as _, watcher};
 
 use super::cluster_of;
+use crate::absent::is_absent;
 use crate::controller;
-use crate::controller::build::ingress;
 use crate::metrics::Metrics;
 use crate::names;
 
@@ -41,7 +41,7 @@ pub(super) fn changes(
 }
 
 fn tell(error: &watcher::Error, metrics: &Metrics) {
-    if is_absent(error) {
+    if is_not_to_be_watched(error) {
         // Nothing is broken: nobody has installed it, or the operator was not given the right.
         tracing::debug!(error = controller::chain(error), "a kind is not watched");
         return;
@@ -53,10 +53,10 @@ fn tell(error: &watcher::Error, metrics: &Metrics) {
     );
 }
 
-fn is_absent(error: &watcher::Error) -> bool {
+fn is_not_to_be_watched(error: &watcher::Error) -> bool {
     let watcher::Error::InitialListFailed(error) = error else {
         return false;
     };
     let is_forbidden = matches!(error, kube::Error::Api(status) if status.is_forbidden());
-    is_forbidden || ingress::is_absent(error)
+    is_forbidden || is_absent(error)
 }

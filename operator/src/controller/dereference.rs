@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::build::ingress;
 use super::rollout::{self, Node};
+use crate::absent::is_absent;
 use crate::names::{Names, query};
 
 /// The most pods that are listed; there cannot be more than twice `MAX_REPLICAS`.
@@ -183,7 +184,7 @@ impl Reader<'_> {
             match api.get_opt(name).await {
                 Ok(found) => all.extend(found),
                 Err(kube::Error::Api(status)) if status.is_forbidden() => {}
-                Err(error) if ingress::is_absent(&error) => {}
+                Err(error) if is_absent(&error) => {}
                 Err(source) => {
                     return Err(Error {
                         kind: kind.kind,

@@ -5,6 +5,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client};
 
 use super::{Child, Error, Writer};
+use crate::absent::is_absent;
 use crate::controller::build::ingress;
 
 /// Extensions after they were applied.
@@ -60,7 +61,7 @@ fn is_unknown_kind(error: &Error) -> bool {
     let Error::Conflict { source, .. } = error else {
         return false;
     };
-    ingress::is_absent(source)
+    is_absent(source)
 }
 
 /// How the API server calls its kind.

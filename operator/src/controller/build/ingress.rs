@@ -86,12 +86,6 @@ pub(crate) fn dialect(controller: IngressController) -> &'static dyn Dialect {
     }
 }
 
-/// Whether there is no such object, or no such kind. An API server that does not know a kind answers in words, not with a
-/// `Status`: only the code is the same.
-pub(crate) fn is_absent(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404)
-}
-
 /// The kinds of all dialects: after a change from one to another, the objects of the old one must be found.
 pub(crate) fn kinds() -> Vec<ApiResource> {
     let mut all = Vec::new();
