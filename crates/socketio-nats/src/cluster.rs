@@ -174,7 +174,7 @@ impl NatsCluster {
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
         let looked = Arc::new(Level::default());
-        let gate = Gate::new(&ports, looked.clone());
+        let gate = Gate::new(ports.wire.clone(), looked.clone());
         let served = pipeline.clone();
         let awaited = Arc::new(move || served.is_awaited());
         let follower = Follower::new(source.clone(), log, into, looked, awaited);

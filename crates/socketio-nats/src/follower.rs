@@ -164,7 +164,7 @@ impl Follower {
             let outcome = tokio::select! {
                 biased;
                 Ok(()) = self.connections.changed() => Err(Trouble::Reconnected),
-                _ = look.tick() => self.look(CALL).await,
+                _ = look.tick() => self.look_again().await,
                 message = messages.next() => {
                     let before = self.last;
                     let outcome = self.on_messages(message, &mut messages).await;
@@ -182,7 +182,9 @@ impl Follower {
 
     /// Looks at the log, and begins to read it from the last message on: that one must still be the same.
     async fn open(&mut self) -> Result<LogMessages, Trouble> {
-        let connection = *self.connections.borrow_and_update();
+        self.connections.borrow_and_update();
+        // Taken before the look: if another one is made meanwhile, the gate stays shut.
+        let connection = self.source.ports.wire.connection();
         match self.look(FIRST_LOOK).await {
             Err(Trouble::Epoch(error)) => {
                 // NATS may have lost its data, the buckets among them.
@@ -195,6 +197,14 @@ impl Follower {
         self.looked.set(connection);
         let next = self.last + u64::from(self.last_published.is_none());
         self.source.ports.log.read(next, self.awaited.clone()).await
+    }
+
+    /// Looks at the log, unless the connection is another one by now: of that one may not have been told.
+    async fn look_again(&mut self) -> Result<(), Trouble> {
+        if self.looked.get() != self.source.ports.wire.connection() {
+            return Err(Trouble::Reconnected);
+        }
+        self.look(CALL).await
     }
 
     /// A message, or what came in its place, and what is here behind it.

@@ -115,6 +115,9 @@ pub(crate) type Letters = BoxStream<'static, Letter>;
 pub(crate) trait Wire: Send + Sync {
     fn is_connected(&self) -> bool;
 
+    /// Which connection it is, the first being 1: raised before anything goes or comes by a new one.
+    fn connection(&self) -> u64;
+
     /// Bytes that the broker takes in a message.
     fn max_payload(&self) -> usize;
 

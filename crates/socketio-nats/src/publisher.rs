@@ -230,8 +230,14 @@ impl Lanes {
                 sleep(after).await;
             }
             let attempt = async {
-                gate.opened().await;
-                publish.await
+                let connection = gate.opened().await;
+                let outcome = publish.await;
+                if outcome.is_ok() && !gate.is_on(connection) {
+                    // It may have lain in the buffer, and been written to a log that nobody had looked at.
+                    let cause = "the connection was made anew meanwhile";
+                    return Err(Failure::Again(cause.to_owned()));
+                }
+                outcome
             };
             let outcome = timeout(ATTEMPT, attempt).await;
             let outcome = outcome.unwrap_or_else(|_| Err(Failure::Again("timed out".to_owned())));
@@ -311,4 +317,122 @@ fn back_off(attempts: u32) -> Duration {
     doubled
         .min(most)
         .mul_f64(0.75 + outside::random::<f64>() / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use async_nats::{PublishError, Subject, SubscribeError};
+    use chatcluster_harness::within;
+    use chatcluster_socketio::level::Level;
+    use futures_util::future::BoxFuture;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::follower::Trouble;
+    use crate::ports::{Awaited, Letters, LogMessages, LogState, Wire};
+    use crate::stream::StreamError;
+
+    /// A broker whose connections and acknowledgements are the test's.
+    struct Broker {
+        connection: AtomicU64,
+        asked: mpsc::UnboundedSender<oneshot::Sender<LogAck>>,
+    }
+
+    impl Wire for Broker {
+        fn is_connected(&self) -> bool {
+            true
+        }
+        fn connection(&self) -> u64 {
+            self.connection.load(Ordering::Relaxed)
+        }
+        fn max_payload(&self) -> usize {
+            unreachable!("nobody asks")
+        }
+        fn inbox(&self) -> Subject {
+            unreachable!("nobody asks")
+        }
+        fn subscribe(&self, _: Subject) -> BoxFuture<'_, Result<Letters, SubscribeError>> {
+            unreachable!("nobody subscribes")
+        }
+        fn publish(
+            &self,
+            _: Subject,
+            _: Option<Subject>,
+            _: Bytes,
+        ) -> BoxFuture<'_, Result<(), PublishError>> {
+            unreachable!("nobody casts")
+        }
+        fn flush(&self) -> BoxFuture<'_, ()> {
+            unreachable!("nobody flushes")
+        }
+    }
+
+    impl Log for Broker {
+        fn state(&self) -> BoxFuture<'_, Result<Option<LogState>, StreamError>> {
+            unreachable!("nobody asks")
+        }
+        fn ensure(&self) -> BoxFuture<'_, Result<LogState, StreamError>> {
+            unreachable!("nobody asks")
+        }
+        fn count_since(&self, _: Duration) -> BoxFuture<'_, Result<u64, Trouble>> {
+            unreachable!("nobody asks")
+        }
+        fn read(&self, _: u64, _: Awaited) -> BoxFuture<'_, Result<LogMessages, Trouble>> {
+            unreachable!("nobody reads")
+        }
+        fn publish(
+            &self,
+            _: &str,
+            _: &str,
+            _: Bytes,
+        ) -> BoxFuture<'static, Result<LogAck, Failure>> {
+            let asked = self.asked.clone();
+            Box::pin(async move {
+                let (answer, answered) = oneshot::channel();
+                asked.send(answer).unwrap();
+                Ok(answered.await.unwrap())
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_acknowledged_by_another_connection_is_asked_for_again_once_the_log_was_looked_at()
+     {
+        let (asked, mut attempts) = mpsc::unbounded_channel();
+        let broker = Arc::new(Broker {
+            connection: AtomicU64::new(1),
+            asked,
+        });
+        let looked = Arc::new(Level::default());
+        looked.set(1);
+        let gate = Gate::new(broker.clone(), looked.clone());
+        let publisher = Publisher::spawn(broker.clone(), gate, Arc::default());
+        let (told, mut fate) = oneshot::channel();
+        let message = Outgoing {
+            subject: "log".to_owned(),
+            lane: 0,
+            id: "one".to_owned(),
+            payload: Bytes::new(),
+        };
+        publisher.publish(message, Box::new(|stored| told.send(stored).unwrap()));
+        let ack = |is_duplicate| LogAck {
+            position: 11,
+            is_duplicate,
+        };
+
+        let first = within("an attempt", attempts.recv()).await.unwrap();
+        broker.connection.store(2, Ordering::Relaxed);
+        first.send(ack(false)).unwrap();
+        // Longer than any pause between two attempts: the gate holds it up.
+        tokio::time::sleep(3 * BACK_OFF.0).await;
+        assert!(attempts.try_recv().is_err() && fate.try_recv().is_err());
+
+        looked.set(2);
+        let second = within("another attempt", attempts.recv()).await.unwrap();
+        second.send(ack(true)).unwrap();
+        let stored = within("its fate", fate).await.unwrap().unwrap();
+        assert_eq!((stored.position, stored.is_duplicate), (11, false));
+    }
 }

@@ -1,5 +1,7 @@
 //! Core subjects.
 
+use std::sync::atomic::Ordering;
+
 use async_nats::connection::State;
 use async_nats::{Client, PublishError, Subject, SubscribeError};
 use bytes::Bytes;
@@ -22,6 +24,11 @@ impl ClientWire {
 impl Wire for ClientWire {
     fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    fn connection(&self) -> u64 {
+        // Not the client's event of it, which another task tells of later than the connection is used.
+        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     fn max_payload(&self) -> usize {

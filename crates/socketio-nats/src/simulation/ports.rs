@@ -187,6 +187,11 @@ impl Wire for Port {
         self.world.with(|state| state.links.get(self.link).is_up)
     }
 
+    fn connection(&self) -> u64 {
+        self.world
+            .with(|state| state.links.get(self.link).generation)
+    }
+
     fn max_payload(&self) -> usize {
         1 << 20
     }
