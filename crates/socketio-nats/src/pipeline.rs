@@ -323,6 +323,11 @@ impl Pipeline {
             state.delivered = position;
             state.namespaces.get(&*namespace).and_then(Weak::upgrade)
         };
+        let mut content = content;
+        if local.as_ref().is_some_and(|local| local.has_members()) {
+            // Somebody is about to be sent it, or not: to copy it first would be for nothing.
+            content.read(position);
+        }
         match (fate, local) {
             // The row with the lower position wins, on every node alike: the later one reaches nobody (semantics 12). A
             // node that reads on after a restart finds its own rows there: they are no duplicates.
