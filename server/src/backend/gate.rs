@@ -10,7 +10,7 @@ use super::Door;
 use super::answer::Answer;
 use crate::codes::Code;
 
-/// Counts the answer under its route.
+/// Counts the answer under its route. Once the server drains the connection ends with it: the next one leads to another server.
 pub(super) async fn count(State(door): State<Door>, request: Request, next: Next) -> Response {
     let method = match *request.method() {
         Method::GET => "GET",
@@ -23,6 +23,10 @@ pub(super) async fn count(State(door): State<Door>, request: Request, next: Next
     let mut answer = next.run(request).await;
     let no_store = HeaderValue::from_static("no-store");
     answer.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    if door.0.entrance.is_shut() {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
+    }
     let status = answer.status().as_u16();
     door.0.metrics.count_api_request(method, route, status);
     answer

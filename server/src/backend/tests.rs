@@ -22,6 +22,7 @@ const NS: &str = "/api/v1/namespaces/%2F";
 /// The API over a chat of one node.
 struct World {
     router: Router,
+    entrance: Entrance,
     metrics: Arc<Metrics>,
     history: Arc<History>,
     _folder: tempfile::TempDir,
@@ -77,7 +78,8 @@ fn world(is_open: bool, bounds: Bounds) -> World {
     let (tokens, _) = SharedTokens::load(&file).unwrap();
     let shared = (tokens, metrics.clone());
     World {
-        router: router(Door::new(chat, entrance, shared, bounds)),
+        router: router(Door::new(chat, entrance.clone(), shared, bounds)),
+        entrance,
         metrics,
         history,
         _folder: folder,
@@ -180,6 +182,20 @@ async fn before_clients_are_let_in_backends_are_told_to_wait() {
     assert_eq!(
         world.post("/lobby/messages", "k", &hello()).await.status,
         503
+    );
+}
+
+#[tokio::test]
+async fn once_the_drain_has_begun_requests_are_served_and_connections_end() {
+    let world = open();
+    let path = format!("{NS}/lobby/sockets");
+    let before = world.ask(Method::GET, &path).await;
+    assert_eq!(before.headers.get("connection"), None);
+    world.entrance.shut();
+    let after = world.ask(Method::GET, &path).await;
+    assert_eq!(
+        (after.status, &after.headers["connection"]),
+        (200, &"close".parse().unwrap())
     );
 }
 

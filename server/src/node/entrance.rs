@@ -40,9 +40,14 @@ impl Entrance {
         *self.0.is_shut.lock() = true;
     }
 
+    /// Whether the drain has begun.
+    pub(crate) fn is_shut(&self) -> bool {
+        *self.0.is_shut.lock()
+    }
+
     /// Why nobody is let in yet.
     pub(crate) fn why_not(&self) -> Code {
-        if *self.0.is_shut.lock() {
+        if self.is_shut() {
             Code::Draining
         } else {
             Code::Starting
