@@ -56,6 +56,9 @@ pub(crate) mod ports {
     /// For the other pods.
     pub(crate) const RELAY: i32 = 3001;
     pub(crate) const RELAY_NAME: &str = "relay";
+    /// For backends.
+    pub(crate) const API: i32 = 9091;
+    pub(crate) const API_NAME: &str = "api";
     /// For probes, metrics, the drain.
     pub(crate) const ADMIN: i32 = 9090;
     pub(crate) const ADMIN_NAME: &str = "admin";
@@ -97,6 +100,17 @@ impl Names {
     /// The headless Service, by which pods have names.
     pub(crate) fn headless(&self) -> String {
         format!("{}-pods", self.cluster)
+    }
+
+    /// The Service for backends.
+    pub(crate) fn api(&self) -> String {
+        format!("{}-api", self.cluster)
+    }
+
+    /// Where backends reach the servers.
+    pub(crate) fn api_url(&self) -> String {
+        let (service, port) = (self.api(), ports::API);
+        format!("http://{service}.{}.svc:{port}", self.namespace)
     }
 
     /// The Secret that pods share.

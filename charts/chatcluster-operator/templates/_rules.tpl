@@ -13,8 +13,12 @@ what is not given here, and a test there fails on what is given and not used.
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
-  resources: [services, serviceaccounts]
+  resources: [serviceaccounts]
   verbs: [get, list, watch, create, patch]
+# That of an API for backends is deleted when it is not asked for any more.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
 # Those of earlier configurations are deleted.
 - apiGroups: [""]
   resources: [configmaps]

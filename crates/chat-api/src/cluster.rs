@@ -4,6 +4,7 @@
 //! is decided by the operator's `validate`. [`crd`] is the definition that is installed; `crds/` holds it as YAML.
 //! Descriptions are what `kubectl explain` shows: they begin with the field's name, as in Kubernetes' own API.
 
+mod api;
 mod auth;
 mod availability;
 mod drain;
@@ -22,6 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use api::ApiSpec;
 pub use auth::{AuthSpec, AuthType, JwtAlgorithm, JwtSpec};
 pub use availability::{AvailabilitySpec, TopologySpread};
 pub use drain::DrainSpec;
@@ -163,6 +165,11 @@ pub struct ChatClusterSpec {
     #[serde(default)]
     pub auth: AuthSpec,
 
+    /// api is HTTP for backends: they send messages, and ask who is there. Without it there is none. It has a Service of its
+    /// own at port 9091, named as the ChatCluster with `-api` behind it, and no Ingress leads to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiSpec>,
+
     /// nats is what joins the servers: it holds the log of messages and the sessions. Without it, one that the operator runs.
     #[serde(default)]
     pub nats: NatsSpec,
@@ -190,8 +197,8 @@ pub struct ChatClusterSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
-    /// networkPolicy says whether a NetworkPolicy restricts the pods to what they need: clients, each other, NATS, DNS,
-    /// and the operator.
+    /// networkPolicy says whether a NetworkPolicy restricts the pods to what they need: clients, backends where there is an `api`,
+    /// each other, NATS, DNS, and the operator.
     #[serde(default)]
     pub network_policy: Presence,
 

@@ -125,6 +125,7 @@ pub(crate) async fn apply(
         config_map,
         headless_service,
         client_service,
+        api_service,
         network_policy,
         disruption_budget,
         stateful_set,
@@ -149,8 +150,11 @@ pub(crate) async fn apply(
     let rollout = carry_out(&mut writer, stateful_set, live.stateful_set, ground).await?;
     let ingress = writer.ensure_if(ingress, live.ingress).await?;
     let extended = writer.extend(extensions, live.extensions).await?;
+    // Last, because its name may be taken by a ChatCluster that is called so: then only backends wait.
+    let api_service = writer.ensure_if(api_service, live.api_service).await?;
 
     writer.remove(nats.unwanted).await?;
+    writer.remove(api_service.1).await?;
     writer.remove(network_policy.1).await?;
     writer.remove(disruption_budget.1).await?;
     writer.remove(ingress.1).await?;

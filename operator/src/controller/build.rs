@@ -34,6 +34,8 @@ pub(crate) struct Children {
     pub(crate) config_map: ConfigMap,
     pub(crate) headless_service: Service,
     pub(crate) client_service: Service,
+    /// For backends, if they are to be served.
+    pub(crate) api_service: Option<Service>,
     pub(crate) network_policy: Option<NetworkPolicy>,
     pub(crate) disruption_budget: Option<PodDisruptionBudget>,
     pub(crate) stateful_set: StatefulSet,
@@ -62,6 +64,7 @@ pub(crate) fn build(cluster: &Validated) -> Result<Children, serde_yaml::Error> 
         nats: nats::build(cluster),
         headless_service: services::headless(cluster),
         client_service,
+        api_service: services::api(cluster),
         network_policy: network_policy::build(cluster),
         disruption_budget: disruption_budget::build(cluster),
         stateful_set: stateful_set::build(cluster, &config_map)?,

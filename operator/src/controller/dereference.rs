@@ -50,6 +50,7 @@ pub(crate) struct Live {
     pub(crate) config_maps: Vec<ConfigMap>,
     pub(crate) headless_service: Option<Service>,
     pub(crate) client_service: Option<Service>,
+    pub(crate) api_service: Option<Service>,
     pub(crate) network_policy: Option<NetworkPolicy>,
     pub(crate) disruption_budget: Option<PodDisruptionBudget>,
     pub(crate) stateful_set: Option<StatefulSet>,
@@ -107,6 +108,7 @@ pub(crate) async fn dereference(
         config_maps: reader.list("ConfigMaps", &names.query()).await?,
         headless_service: reader.get("Service", &names.headless()).await?,
         client_service: reader.get("Service", &own).await?,
+        api_service: reader.get("Service", &names.api()).await?,
         network_policy: reader.get("NetworkPolicy", &own).await?,
         disruption_budget: reader.get("PodDisruptionBudget", &own).await?,
         stateful_set: reader.get("StatefulSet", &own).await?,
@@ -233,6 +235,7 @@ impl SecretFacts {
 
 /// The Secrets that a ChatCluster names and pods mount. Not the ingress's certificate: its controller reads that.
 fn secret_names(cluster: &ChatCluster) -> BTreeSet<String> {
+    let api = cluster.spec.api.iter().map(|api| &api.tokens_secret_ref);
     let jwt = cluster.spec.auth.jwt.iter();
     let jwt = jwt.flat_map(|jwt| jwt.key_secret_ref.iter().chain(&jwt.jwks_secret_ref));
     let NatsSpec {
@@ -249,7 +252,8 @@ fn secret_names(cluster: &ChatCluster) -> BTreeSet<String> {
         token_secret_ref.as_ref(),
         tls_ca,
     ];
-    let keys = jwt
+    let keys = api
+        .chain(jwt)
         .chain(keys.into_iter().flatten())
         .map(|SecretKeyReference { name, key: _ }| name.clone());
     let client = tls

@@ -116,6 +116,11 @@ pub(crate) fn build(
         rollout: rollout(observed),
         endpoints: Some(Endpoints {
             url: Some(url(cluster, &observed.entrance)),
+            api_url: cluster
+                .spec
+                .api
+                .as_ref()
+                .map(|_| validate::names(cluster).api_url()),
         }),
         conditions,
     }

@@ -1,6 +1,7 @@
 //! Whole looks against an API server that writes down what it was asked: order, idempotence, repair, and for each error the
 //! condition that tells it.
 
+mod api;
 mod deletion;
 mod nats;
 mod reloads;

@@ -53,6 +53,8 @@ pub(crate) struct Validated {
     /// Where NetworkPolicies let the operator in from.
     pub(crate) operator_namespace: String,
     pub(crate) nats: Nats,
+    /// Whether there is an API for backends.
+    pub(crate) has_api: bool,
     pub(crate) ingress: Route,
     pub(crate) pod_template: Option<PodTemplateSpec>,
 }
@@ -168,6 +170,7 @@ pub(crate) fn validate(
         availability: spec.availability.clone(),
         network_policy: spec.network_policy,
         operator_namespace: settings.operator_namespace.clone(),
+        has_api: spec.api.is_some(),
         ingress: route(cluster),
         pod_template,
         names,

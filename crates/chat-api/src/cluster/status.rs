@@ -47,7 +47,7 @@ pub struct ChatClusterStatus {
     /// rollout is what the operator does to bring the pods to what was asked for. It is absent while nothing is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
-    /// endpoints is where clients connect.
+    /// endpoints is where clients and backends connect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoints: Option<Endpoints>,
     /// conditions are statements about the cluster. Ready: all that was asked for runs, at the newest revision.
@@ -79,7 +79,7 @@ pub struct RolloutStatus {
     pub remaining_connections: Option<i64>,
 }
 
-/// Where clients connect.
+/// Where clients and backends connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoints {
@@ -87,4 +87,8 @@ pub struct Endpoints {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
+    /// apiUrl is the address of the HTTP API for backends inside of the Kubernetes cluster, if `spec.api` asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub api_url: Option<String>,
 }

@@ -48,12 +48,16 @@ fn ingress(cluster: &Validated) -> Vec<NetworkPolicyIngressRule> {
         from,
         ports: Some(vec![tcp(port)]),
     };
-    vec![
+    let mut rules = vec![
         // Clients come from any ingress controller, which may be anywhere.
         rule(None, ports::CLIENTS),
         rule(Some(vec![peers(cluster)]), ports::RELAY),
         rule(Some(vec![operator(cluster)]), ports::ADMIN),
-    ]
+    ];
+    if cluster.has_api {
+        rules.push(rule(Some(vec![any_pod()]), ports::API));
+    }
+    rules
 }
 
 fn egress(cluster: &Validated) -> Vec<NetworkPolicyEgressRule> {
@@ -91,6 +95,14 @@ fn to_nats(cluster: &Validated) -> NetworkPolicyEgressRule {
 fn peers(cluster: &Validated) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         pod_selector: Some(pods(cluster)),
+        ..Default::default()
+    }
+}
+
+/// Of any namespace: backends are applications in Kubernetes, and known by their tokens.
+fn any_pod() -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
         ..Default::default()
     }
 }

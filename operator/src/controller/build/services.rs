@@ -1,4 +1,4 @@
-//! The two Services: one that gives pods names, one that sends clients to those that accept them.
+//! The Services: one that gives pods names, one that sends clients to those that accept them, and one for backends.
 
 use std::collections::BTreeMap;
 
@@ -33,13 +33,11 @@ pub(super) fn headless(cluster: &Validated) -> Service {
 pub(super) fn client(cluster: &Validated, annotations: BTreeMap<String, String>) -> Service {
     let mut metadata = meta(cluster, cluster.names.own());
     metadata.annotations = (!annotations.is_empty()).then_some(annotations);
-    let mut selector = cluster.names.selector();
-    selector.extend(names::labels(&[(names::ACCEPTING, "true")]));
     Service {
         metadata,
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
-            selector: Some(selector),
+            selector: Some(accepting(cluster)),
             ports: Some(vec![port(
                 ports::CLIENTS_NAME,
                 ports::SERVICE,
@@ -49,6 +47,27 @@ pub(super) fn client(cluster: &Validated, annotations: BTreeMap<String, String>)
         }),
         status: None,
     }
+}
+
+/// Where backends go. As new clients they are not sent to a pod that is going.
+pub(super) fn api(cluster: &Validated) -> Option<Service> {
+    cluster.has_api.then(|| Service {
+        metadata: meta(cluster, cluster.names.api()),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
+            selector: Some(accepting(cluster)),
+            ports: Some(vec![port(ports::API_NAME, ports::API, ports::API_NAME)]),
+            ..Default::default()
+        }),
+        status: None,
+    })
+}
+
+/// Finds the pods that are not going.
+fn accepting(cluster: &Validated) -> BTreeMap<String, String> {
+    let mut selector = cluster.names.selector();
+    selector.extend(names::labels(&[(names::ACCEPTING, "true")]));
+    selector
 }
 
 pub(super) fn port(name: &str, port: i32, target: &str) -> ServicePort {

@@ -21,6 +21,7 @@ fn manifest(children: Children) -> String {
         config_map,
         headless_service,
         client_service,
+        api_service,
         network_policy,
         disruption_budget,
         stateful_set,
@@ -33,6 +34,7 @@ fn manifest(children: Children) -> String {
         json!(config_map),
         json!(headless_service),
         json!(client_service),
+        json!(api_service),
         json!(network_policy),
         json!(disruption_budget),
         json!(stateful_set),
@@ -126,7 +128,7 @@ fn files_that_the_configuration_names_are_mounted() {
         .split_whitespace()
         .filter(|word| word.starts_with("/etc/"))
         .collect();
-    assert_eq!(files.len(), 6, "{yaml}");
+    assert_eq!(files.len(), 7, "{yaml}");
     for file in files {
         assert!(
             mounts
@@ -202,6 +204,7 @@ fn what_is_switched_off_is_not_built() {
     let children = children(&cluster);
     assert!(
         children.disruption_budget.is_none()
+            && children.api_service.is_none()
             && children.network_policy.is_none()
             && children.ingress.is_none()
     );
@@ -271,6 +274,7 @@ fn every_child_has_its_owner_and_its_labels() {
         &children.config_map.metadata,
         &children.headless_service.metadata,
         &children.client_service.metadata,
+        &children.api_service.unwrap().metadata,
         &children.network_policy.unwrap().metadata,
         &children.disruption_budget.unwrap().metadata,
         &children.stateful_set.metadata,

@@ -66,6 +66,7 @@ async fn nothing_is_granted_that_is_not_used() {
     world.api.edit("chatclusters/chat", |cluster| {
         cluster["spec"]["availability"]["podDisruptionBudget"] = "Disabled".into();
         cluster["spec"]["networkPolicy"] = "Disabled".into();
+        cluster["spec"].as_object_mut().unwrap().remove("api");
         cluster["spec"]["server"]["pingTimeoutMilliseconds"] = 9000.into();
     });
     world.look().await.unwrap();

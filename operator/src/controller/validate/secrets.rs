@@ -21,6 +21,7 @@ pub(crate) struct MountedSecret {
 
 /// Folders of secrets, by what they are for.
 pub(super) mod folders {
+    pub(crate) const API: &str = "api";
     pub(crate) const JWT: &str = "jwt";
     pub(crate) const JWKS: &str = "jwks";
     pub(crate) const NATS_CREDENTIALS: &str = "nats-credentials";
@@ -63,6 +64,12 @@ pub(crate) fn mounted(spec: &ChatClusterSpec) -> Vec<MountedSecret> {
     };
     let nats = &spec.nats;
     let jwt = spec.auth.jwt.as_ref();
+    let api = spec.api.as_ref();
+    one(
+        folders::API,
+        "spec.api.tokensSecretRef",
+        api.map(|api| &api.tokens_secret_ref),
+    );
     one(
         folders::JWT,
         "spec.auth.jwt.keySecretRef",

@@ -8,9 +8,9 @@ use chatcluster_chat_api::cluster::{
     NatsStorage, Presence, ServerSpec, Transport,
 };
 use chatcluster_chat_api::{
-    AuthSection, CorsSection, DrainSection, DurationText, EngineSection, HistorySection,
-    JwtSection, LimitsSection, NatsSection, NatsTlsSection, RecoverySection, RelaySection,
-    ServerConfig,
+    ApiSection, AuthSection, CorsSection, DrainSection, DurationText, EngineSection,
+    HistorySection, JwtSection, LimitsSection, NatsSection, NatsTlsSection, RecoverySection,
+    RelaySection, ServerConfig,
 };
 
 use super::nats::retention_bytes;
@@ -55,6 +55,7 @@ pub(super) fn render(
         },
         drain: drain(&spec.drain),
         nats: nats(&spec.nats, names, secrets),
+        api: api(secrets),
         relay: RelaySection {
             listen: Some(everywhere(ports::RELAY)),
             secret_file: Some(format!("{}/{PEERS}/{PEER_SECRET_KEY}", paths::SECRETS).into()),
@@ -104,6 +105,16 @@ fn auth(cluster: &ChatCluster, secrets: &[MountedSecret]) -> AuthSection {
             jwt: None,
         },
         (AuthType::None, _) => AuthSection::default(),
+    }
+}
+
+fn api(secrets: &[MountedSecret]) -> ApiSection {
+    match secrets::file(secrets, folders::API) {
+        Some(token_file) => ApiSection {
+            listen: everywhere(ports::API),
+            token_file: Some(token_file),
+        },
+        None => ApiSection::default(),
     }
 }
 

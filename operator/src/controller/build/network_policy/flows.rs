@@ -207,6 +207,26 @@ fn servers_are_reached(town: &Town, instance: &str) {
     );
 }
 
+#[test]
+fn backends_are_let_in_where_they_are_asked_for() {
+    let (with, without) = (town(&fixtures::full()), town(&fixtures::minimal()));
+    let (near, far) = (&named(NAMESPACE, "shop"), &named("elsewhere", "shop"));
+    let outside = &Party::Outside;
+    let flow = |what, from, to, allowed| Flow(what, from, to, ports::API, allowed);
+    judge(
+        &with.policies,
+        &[
+            flow("a backend beside it", near, &with.server, true),
+            flow("one in another namespace", far, &with.server, true),
+            flow("the world", outside, &with.server, false),
+        ],
+    );
+    judge(
+        &without.policies,
+        &[flow("without an API", near, &without.server, false)],
+    );
+}
+
 fn servers_reach(town: &Town) {
     let Town {
         policies, server, ..

@@ -18,11 +18,7 @@ pub(super) fn server(cluster: &Validated) -> Container {
         image: Some(cluster.image.clone()),
         image_pull_policy: Some(cluster.pull_policy.as_str().to_owned()),
         args: Some(words(&["--config", &config])),
-        ports: Some(vec![
-            port(ports::CLIENTS_NAME, ports::CLIENTS),
-            port(ports::RELAY_NAME, ports::RELAY),
-            port(ports::ADMIN_NAME, ports::ADMIN),
-        ]),
+        ports: Some(container_ports(cluster)),
         // The image has no shell. The command returns when the drain is done, so SIGTERM comes after it.
         lifecycle: Some(Lifecycle {
             pre_stop: Some(LifecycleHandler {
@@ -46,6 +42,18 @@ pub(super) fn server(cluster: &Validated) -> Container {
         volume_mounts: Some(volumes::mounts(cluster)),
         ..Default::default()
     }
+}
+
+fn container_ports(cluster: &Validated) -> Vec<ContainerPort> {
+    let mut all = vec![
+        port(ports::CLIENTS_NAME, ports::CLIENTS),
+        port(ports::RELAY_NAME, ports::RELAY),
+        port(ports::ADMIN_NAME, ports::ADMIN),
+    ];
+    if cluster.has_api {
+        all.push(port(ports::API_NAME, ports::API));
+    }
+    all
 }
 
 pub(in super::super) fn security_context() -> SecurityContext {
