@@ -233,7 +233,7 @@ test-compat: web nats $(COMPAT_PACKAGES)
 .PHONY: faults
 faults: nats $(COMPAT_MODULES) ## Hurts NATS and servers under 2,000 clients, a table at the end (half an hour); `test` does it with fewer (F=NAME: one file)
 	@scripts/need.sh rust node
-	@$(STEP) "build" cargo build --quiet $(LOCKED) -p chatcluster-server --bins --example next_release
+	@$(STEP) "build" $(BUILD_ALL)
 	@ulimit -n "$$(ulimit -Hn)"; $(STEP) "faults" npm --prefix tests/compat run --silent faults -- $(F)
 
 .PHONY: fuzz
