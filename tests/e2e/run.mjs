@@ -8,6 +8,7 @@ import { dirname, join } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { fileURLToPath } from "node:url";
+import { RATE } from "./support/load.mjs";
 import { write } from "./support/report.mjs";
 import { Table } from "./support/table.mjs";
 
@@ -18,7 +19,7 @@ const CHART = join(ROOT, "charts/chatcluster-operator");
 /** What CI is for, in its order. */
 const SMOKE = ["install", "chat", "scale", "rollout", "kill", "delete"];
 /** What `make e2e` runs beside them. */
-const FULL = ["ingress", "state", "config", "nats", "operator", "nodes", "figures"];
+const FULL = ["rules", "examples", "ingress", "state", "config", "nats", "operator", "nodes", "figures", "manifests"];
 
 const names = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const isSmoke = process.argv.includes("--smoke");
@@ -60,7 +61,7 @@ const imagesHash = () => createHash("sha256").update(readFileSync(join(ROOT, pro
 
 function install() {
   tool("kubectl", ["apply", "--server-side", "-f", join(FOLDER, "manifests/nats.yaml")]);
-  tool("helm", ["upgrade", "--install", "chatcluster-operator", CHART, "--namespace", "chatcluster-system", "--create-namespace", "--values", join(FOLDER, "manifests/values.yaml"), "--set", `podAnnotations.images=${imagesHash()}`, "--wait", "--timeout", "120s"]);
+  tool("helm", ["upgrade", "--install", "chatcluster-operator", CHART, ...(keep ? ["--take-ownership"] : []), "--namespace", "chatcluster-system", "--create-namespace", "--values", join(FOLDER, "manifests/values.yaml"), "--set", `podAnnotations.images=${imagesHash()}`, "--wait", "--timeout", "120s"]);
   tool("kubectl", ["rollout", "status", "-n", "messaging", "statefulset/nats", "--timeout=120s"]);
 }
 
@@ -73,7 +74,7 @@ async function main() {
   console.log(`\n${table.text()}`);
   if (process.argv.includes("--report")) {
     const { serverVersion } = JSON.parse(execFileSync("kubectl", ["version", "-o", "json"], { encoding: "utf8" }));
-    write(join(ROOT, "docs/e2e.md"), table, { platform, kubernetes: serverVersion.gitVersion, clients: process.env.E2E_CLIENTS, seconds: (Date.now() - begin) / 1000 });
+    write(join(ROOT, "docs/e2e.md"), table, { platform, kubernetes: serverVersion.gitVersion, clients: process.env.E2E_CLIENTS, rate: RATE, seconds: (Date.now() - begin) / 1000 });
   }
   if (existsSync(ARTIFACTS)) console.log(`what is left of failures: ${ARTIFACTS}`);
   return table.isGreen ? 0 : 1;

@@ -28,6 +28,7 @@ scenario("the status says at each step what is so, and columns show it", 90, asy
   for (const type of ["Ready", "Available", "NatsConnected", "IngressReady"]) assert.equal(condition({ status }, type)?.status, "True", type);
   for (const type of ["Progressing", "Draining", "Degraded", "ReconciliationPaused"]) assert.equal(condition({ status }, type)?.status, "False", type);
   assert.equal(condition(cluster.seen.find((seen) => seen.status), "Ready").status, "False", "before its pods were ready");
+  assert.equal(status.endpoints.apiUrl, `http://status-api.${cluster.namespace}.svc:9091`);
   const [head, line] = (await kubectl(["get", "-n", cluster.namespace, "chatcluster"])).split("\n");
   assert.match(head, /^NAME +READY +/);
   assert.match(line, /^status +True +/);

@@ -8,9 +8,9 @@ import { scenario } from "../support/scenario.mjs";
 import { serve } from "../support/serve.mjs";
 
 scenario("a pod is killed: its clients are recovered elsewhere, nothing acknowledged is lost", 150, async (t, open) => {
-  const { cluster, plane } = await serve(open, "kill");
+  const { cluster, plane, backends } = await serve(open, "kill");
   const [pod] = await cluster.pods();
-  const seen = await underLoad(t, plane, async () => {
+  const seen = await underLoad(t, { plane, backends }, async () => {
     await killContainer(pod);
     const restarted = async () => (await cluster.pods()).find(({ metadata }) => metadata.name === pod.metadata.name)?.status.containerStatuses[0].restartCount === 1;
     await until(restarted, 60_000, "the kubelet starts it again");

@@ -9,11 +9,11 @@ import { scenario } from "../support/scenario.mjs";
 import { serve } from "../support/serve.mjs";
 
 scenario("where no NATS is named there is one; killed, and its pod deleted, it is back with its log, and connections stay", 300, async (t, open) => {
-  const { cluster, plane } = await serve(open, "managed", { nats: undefined });
+  const { cluster, plane, backends } = await serve(open, "managed", { nats: undefined });
   const name = `${cluster.name}-nats-0`;
   const nats = () => get(cluster.namespace, "pod", name);
   const before = await nats();
-  const seen = await underLoad(t, plane, async () => {
+  const seen = await underLoad(t, { plane, backends }, async () => {
     await killContainer(before);
     await until(async () => (await nats())?.status.containerStatuses?.[0].restartCount === 1, 60_000, "the kubelet starts it again");
     await cluster.is("NatsConnected", "True", undefined, 60_000);

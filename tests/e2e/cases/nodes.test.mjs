@@ -32,12 +32,12 @@ async function victim(cluster) {
 
 for (const [what, off, on] of /** @type {const} */ ([["powered off", powerOff, powerOn], ["cut off", cut, heal]])) {
   scenario(`a node is ${what}, and comes back: its clients are recovered elsewhere, its pod is replaced`, 400, async (t, open) => {
-    const { cluster, plane } = await serve(open, what.replace(" ", "-"), SPREAD);
+    const { cluster, plane, backends } = await serve(open, what.replace(" ", "-"), SPREAD);
     const pod = await victim(cluster);
     const node = pod.spec.nodeName;
     let isOff = false;
     try {
-      const seen = await underLoad(t, plane, async () => {
+      const seen = await underLoad(t, { plane, backends }, async () => {
         await off(node);
         isOff = true;
         await nodeIs(node, false);
@@ -62,10 +62,10 @@ for (const [what, off, on] of /** @type {const} */ ([["powered off", powerOff, p
 }
 
 scenario("kubectl drain of a node: its pod lets its clients go at the pace, and the disruption budget holds", 240, async (t, open) => {
-  const { cluster, plane } = await serve(open, "drain", SPREAD);
+  const { cluster, plane, backends } = await serve(open, "drain", SPREAD);
   const { spec: { nodeName } } = await victim(cluster);
   try {
-    const seen = await underLoad(t, plane, async () => {
+    const seen = await underLoad(t, { plane, backends }, async () => {
       await kubectl(["drain", nodeName, "--ignore-daemonsets", "--delete-emptydir-data", `--pod-selector=app.kubernetes.io/instance=${cluster.name}`, "--timeout=120s"], { deadline: 130_000 });
       await kubectl(["uncordon", nodeName]);
       await cluster.is("Ready", "True", undefined, 90_000);

@@ -16,8 +16,8 @@ const scaleOperator = async (replicas) => {
 };
 
 scenario("the operator that acts is killed in the middle of a rollout: the other one goes on, each client reconnects once", 300, async (t, open) => {
-  const { cluster, plane } = await serve(open, "operator-killed");
-  const seen = await underLoad(t, plane, async () => {
+  const { cluster, plane, backends } = await serve(open, "operator-killed");
+  const seen = await underLoad(t, { plane, backends }, async () => {
     await cluster.change({ image: NEXT_IMAGE });
     await until(async () => (await cluster.read()).status.rollout?.reason === "PodDraining", 60_000, "a pod is drained");
     const pod = await acting();
@@ -32,9 +32,9 @@ scenario("the operator that acts is killed in the middle of a rollout: the other
 });
 
 scenario("without an operator a cluster serves, and a pod that ends is back; the change made meanwhile is done when the operator is back", 300, async (t, open) => {
-  const { cluster, plane } = await serve(open, "operator-absent");
+  const { cluster, plane, backends } = await serve(open, "operator-absent");
   try {
-    const seen = await underLoad(t, plane, async () => {
+    const seen = await underLoad(t, { plane, backends }, async () => {
       await scaleOperator(0);
       await cluster.change({ replicas: 2 });
       await kubectl(["delete", "pod", "-n", cluster.namespace, `${cluster.name}-0`, "--timeout=60s"], { deadline: 65_000 });

@@ -12,8 +12,8 @@ const DONE = 120;
 const AWAY = 5_000;
 
 scenario("a new image for three pods: each client reconnects once at most, at the pace, and misses nothing", 240, async (t, open) => {
-  const { cluster, plane } = await serve(open, "rollout");
-  const seen = await underLoad(t, plane, async () => {
+  const { cluster, plane, backends } = await serve(open, "rollout");
+  const seen = await underLoad(t, { plane, backends }, async () => {
     await cluster.change({ image: NEXT_IMAGE });
     const { status } = await cluster.is("Ready", "True", undefined, DONE * 1_000);
     assert.equal(status.image, `${NEXT_IMAGE.repository}:${NEXT_IMAGE.tag}`);
@@ -27,9 +27,9 @@ scenario("a new image for three pods: each client reconnects once at most, at th
 });
 
 scenario("an image that is not there: the old pods serve on, the status names it, and the way back moves nobody", 240, async (t, open) => {
-  const { cluster, plane } = await serve(open, "bad-image");
+  const { cluster, plane, backends } = await serve(open, "bad-image");
   const image = cluster.spec.image;
-  const seen = await underLoad(t, plane, async () => {
+  const seen = await underLoad(t, { plane, backends }, async () => {
     await cluster.change({ image: { ...image, tag: "absent" } });
     const { status } = await cluster.is("Degraded", "True", "PodFailing", 90_000);
     assert.match(condition({ status }, "Degraded").message, /:absent/, "the message names the image");

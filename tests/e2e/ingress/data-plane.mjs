@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { until } from "../../compat/support/wait.mjs";
+import { Endpoints } from "../support/endpoints.mjs";
 import { kubectl, watch } from "../support/kubectl.mjs";
 import { haproxy } from "./haproxy.mjs";
 import { nginx } from "./nginx.mjs";
@@ -16,7 +17,7 @@ const PROXIES = { HAProxyTech: haproxy, Nginx: nginx };
 export const HOST = "localhost";
 const STARTED = 20_000;
 /** Milliseconds that changes are gathered for, and between two reloads: one that falls into another one leaves nobody who listens. */
-const GATHER = 100;
+const GATHER = 50;
 const PAUSE = 1_000;
 
 /**
@@ -24,11 +25,12 @@ const PAUSE = 1_000;
  * @property {string} host
  * @property {Record<string, string>} ingress annotations
  * @property {Record<string, string>} service annotations
- * @property {{name: string, address: string}[]} servers pods that take clients
  */
 /**
  * @typedef {object} Proxy
- * @property {(route: Route, place: {port: number, folder: string}) => string} render its configuration; throws on an annotation that it does not document
+ * @property {(route: Route, servers: {name: string, address: string}[], place: {port: number, folder: string}) => {text: string, frame?: string}} render
+ *   its configuration, for these pods, and the part of it for which it must be reloaded; throws on an annotation that it does not document
+ * @property {(place: {folder: string}) => Promise<void>} [exchange] tells the running proxy of the servers that were rendered; without it, it is reloaded
  * @property {(file: string, folder: string) => [string, string[]]} command
  * @property {NodeJS.Signals} reload
  */
@@ -36,31 +38,37 @@ const PAUSE = 1_000;
 export class DataPlane {
   namespace = undefined;
   output = "";
-  /** How often it was told of something new. */
+  /** How often it read its file again, and how often it was told of other servers instead. */
   reloads = 0;
+  exchanges = 0;
   #parts = {};
-  #slices = new Map();
-  #written = "";
-  #problem;
+  #endpoints;
+  #file;
+  #text = "";
+  #frame = "";
+  /** What nobody would notice otherwise: an annotation that is not documented, a proxy that has ended. @type {Error | undefined} */
+  problem;
   #stops = [];
   #timer;
-  #told = 0;
+  #isBehind = false;
+  #isClosed = false;
+  /** When the proxy read its file last. */
+  #loaded = 0;
+  #child;
 
   /** Starts the proxy for the Ingress of a ChatCluster, once that is there. @param {import("../support/chat-cluster.mjs").ChatCluster} cluster @param {keyof PROXIES} controller */
   static async start(cluster, controller) {
-    const plane = new DataPlane(cluster, PROXIES[controller], await freePort());
+    const plane = new DataPlane(cluster, PROXIES[controller](), await freePort());
     try {
-      await until(() => plane.#problem || plane.#child, STARTED, "the Ingress and its endpoints are there");
-      await until(() => plane.#problem || fetch(plane.url).then(Boolean), STARTED, () => `the proxy answers; it says ${plane.output}`);
-      if (plane.#problem) throw plane.#problem;
+      await until(() => plane.problem || plane.#child, STARTED, "the Ingress and its endpoints are there");
+      await until(() => plane.problem || fetch(plane.url).then(Boolean), STARTED, () => `the proxy answers; it says ${plane.output}`);
+      if (plane.problem) throw plane.problem;
     } catch (error) {
       plane.close();
       throw error;
     }
     return plane;
   }
-
-  #child;
 
   constructor({ name, namespace }, proxy, port) {
     this.name = name;
@@ -69,81 +77,85 @@ export class DataPlane {
     this.port = port;
     this.url = `http://${HOST}:${port}`;
     this.folder = mkdtempSync(join(tmpdir(), "chatcluster-ingress-"));
+    this.#file = join(this.folder, "proxy.conf");
     const one = (kind) => ["-n", namespace, kind, "--field-selector", `metadata.name=${name}`];
     const take = (part) => (object) => {
       this.#parts[part] = object;
       this.#changed();
     };
-    this.#stops = [
-      watch(one("ingresses"), take("ingress")),
-      watch(one("services"), take("service")),
-      watch(
-        ["-n", namespace, "endpointslices", "-l", `kubernetes.io/service-name=${name}`],
-        (slice) => this.#slice(slice.metadata.name, slice),
-        (slice) => this.#slice(slice.metadata.name, undefined),
-      ),
-    ];
+    this.#endpoints = new Endpoints(namespace, name, () => this.#changed());
+    this.#stops = [watch(one("ingresses"), take("ingress")), watch(one("services"), take("service")), () => this.#endpoints.close()];
   }
 
-  #slice(name, slice) {
-    if (slice) this.#slices.set(name, slice);
-    else this.#slices.delete(name);
-    this.#changed();
-  }
-
-  /** Pods of the Service that are ready, as an ingress controller takes them. */
-  get servers() {
-    return [...this.#slices.values()]
-      .flatMap(({ endpoints, ports }) =>
-        (endpoints ?? [])
-          .filter(({ conditions }) => conditions.ready)
-          .map(({ addresses, targetRef }) => ({ name: targetRef.name, address: `${addresses[0]}:${ports[0].port}` })))
-      .sort((a, b) => a.name.localeCompare(b.name));
-  }
-
-  /** Changes come in swarms; controllers gather them, and reload no faster than that. */
+  /** Changes come in swarms; controllers gather them. */
   #changed() {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = undefined;
-      this.#render();
-    }, Math.max(GATHER, this.#told + PAUSE - Date.now()));
+    if (this.#isClosed) return;
+    this.#isBehind = true;
+    this.#timer ??= setTimeout(() => this.#catchUp(), Math.max(GATHER, this.#loaded + PAUSE - Date.now()));
   }
 
-  #render() {
+  async #catchUp() {
+    this.#isBehind = false;
+    await this.#render().catch((error) => this.#failed(error));
+    this.#timer = undefined;
+    if (this.#isBehind) this.#changed();
+  }
+
+  async #render() {
     const { ingress, service } = this.#parts;
-    if (!ingress || !service || this.#slices.size === 0) return;
+    if (!ingress || !service || !this.#endpoints.isKnown) return;
+    const route = { host: ingress.spec.rules[0].host, ingress: ingress.metadata.annotations ?? {}, service: service.metadata.annotations ?? {} };
+    const proxy = this.proxy.render(route, this.#endpoints.ready, this);
+    if (proxy.text === this.#text) return;
+    const isFrameNew = proxy.frame !== this.#frame;
+    this.#text = proxy.text;
+    this.#frame = proxy.frame;
+    this.#write();
+    if (!this.#child) return this.#begin();
+    if (!isFrameNew && (await this.#exchanged())) return;
+    this.reloads++;
+    this.#loaded = Date.now();
+    this.#child.kill(this.proxy.reload);
+  }
+
+  #write() {
+    writeFileSync(`${this.#file}.new`, this.#text);
+    renameSync(`${this.#file}.new`, this.#file);
+  }
+
+  /** Whether the running proxy has taken the servers; as controllers do, it is reloaded if not. */
+  async #exchanged() {
+    if (!this.proxy.exchange) return false;
     try {
-      const route = { host: ingress.spec.rules[0].host, ingress: ingress.metadata.annotations ?? {}, service: service.metadata.annotations ?? {}, servers: this.servers };
-      const text = this.proxy.render(route, this);
-      if (text === this.#written) return;
-      this.#written = text;
-      this.#told = Date.now();
-      this.#tell(text);
+      await this.proxy.exchange(this);
+      this.exchanges++;
+      return true;
     } catch (error) {
-      this.#problem = error;
+      this.output += `${error.message}\n`;
+      return false;
     }
   }
 
-  #tell(text) {
-    const file = join(this.folder, "proxy.conf");
-    writeFileSync(`${file}.new`, text);
-    renameSync(`${file}.new`, file);
-    if (this.#child) {
-      this.reloads++;
-      this.#child.kill(this.proxy.reload);
-      return;
-    }
-    const [program, args] = this.proxy.command(file, this.folder);
+  #begin() {
+    const [program, args] = this.proxy.command(this.#file, this.folder);
+    this.#loaded = Date.now();
     this.#child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
     const keep = (chunk) => void (this.output = `${this.output}${chunk}`.slice(-20_000));
     this.#child.stdout.on("data", keep);
     this.#child.stderr.on("data", keep);
-    this.#child.on("error", (error) => void (this.#problem = error));
+    this.#child.on("error", (error) => this.#failed(error));
+    this.#child.on("exit", (code, signal) => this.#isClosed || this.#failed(new Error(`the proxy has ended: ${code ?? signal}`)));
     const status = { status: { loadBalancer: { ingress: [{ ip: "192.0.2.1" }] } } };
-    kubectl(["patch", "-n", this.of, "ingress", this.name, "--subresource=status", "--type=merge", "-p", JSON.stringify(status)]).catch((error) => void (this.#problem = error));
+    kubectl(["patch", "-n", this.of, "ingress", this.name, "--subresource=status", "--type=merge", "-p", JSON.stringify(status)]).catch((error) => this.#failed(error));
+  }
+
+  #failed(error) {
+    this.problem ??= error;
+    this.output += `${error.message}\n`;
   }
 
   close() {
+    this.#isClosed = true;
     clearTimeout(this.#timer);
     for (const stop of this.#stops) stop();
     // the master and all workers, of before its reloads too

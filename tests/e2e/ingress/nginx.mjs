@@ -41,12 +41,12 @@ export function directives(annotations) {
   return found;
 }
 
-/** @type {import("./data-plane.mjs").Proxy} */
-export const nginx = {
-  render: ({ host, ingress, service, servers }, { port, folder }) => {
+/** @returns {import("./data-plane.mjs").Proxy} */
+export const nginx = () => ({
+  render: ({ host, ingress, service }, servers, { port, folder }) => {
     directives(service);
     const { location, sticky } = directives(ingress);
-    return `
+    const text = `
 daemon off;
 worker_processes 1;
 worker_shutdown_timeout 240s;
@@ -84,7 +84,8 @@ http {
   }
 }
 `;
+    return { text };
   },
   command: (file, folder) => [NGINX, ["-p", folder, "-c", file]],
   reload: "SIGHUP",
-};
+});

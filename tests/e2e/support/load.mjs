@@ -1,12 +1,15 @@
-// People who chat through the ingress while something happens to the cluster; judged by their own lists.
+// People who chat through the ingress, and backends that emit by the API, while something happens to the cluster; judged by
+// the people's own lists.
 import { Load } from "../../compat/nats/load.mjs";
+import { until } from "../../compat/support/wait.mjs";
 
 export const CLIENTS = Number(process.env.E2E_CLIENTS ?? 300);
-/** Messages a second, of all senders. */
-const RATE = 20;
+/** Messages a second, of all senders: people and backends. */
+export const RATE = Number(process.env.E2E_RATE ?? 20);
 /** Clients come back as they do as the official client does unless it is told otherwise, and keep cookies as browsers do. */
 const CLIENT = { reconnectionDelay: 1_000, reconnectionDelayMax: 5_000, withCredentials: true };
 
+const PODS_SEEN = 10_000;
 /** Who is away for longer is shown one by one, in milliseconds. */
 const LONG = 4_000;
 
@@ -26,12 +29,14 @@ export function peak(moments) {
 /**
  * Runs `happens` under load, and returns what the clients saw.
  * @param {import("node:test").TestContext} t
- * @param {{url: string}} plane
+ * @param {{plane: {url: string}, backends: {all: import("../../compat/support/api.mjs").Backend[]}}} chat
  * @param {() => Promise<unknown>} happens
  * @param {{clients?: number, ends?: RegExp}} [options] `ends`: how connections may end
  */
-export async function underLoad(t, plane, happens, { clients = CLIENTS, ends } = {}) {
-  const load = await Load.start({ urls: [plane.url], backends: [] }, { clients, rate: RATE, client: CLIENT });
+export async function underLoad(t, { plane, backends }, happens, { clients = CLIENTS, ends } = {}) {
+  await until(() => backends.all.length > 0, PODS_SEEN, "backends see a pod");
+  const cluster = { urls: [plane.url], get backends() { return backends.all; } };
+  const load = await Load.start(cluster, { clients, rate: RATE, client: CLIENT });
   try {
     for (const member of load.members) member.ends = ends ?? member.ends;
     await load.flows(2 * RATE);

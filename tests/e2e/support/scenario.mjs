@@ -21,9 +21,10 @@ export function scenario(name, limit, run) {
     const open = (thing) => (opened.push(thing), thing);
     try {
       await run(t, open);
+      for (const { problem } of opened) if (problem) throw problem;
     } catch (error) {
       const folder = await keep(name, opened.map(({ namespace }) => namespace).filter(Boolean));
-      for (const { output, reloads } of opened) if (output) writeFileSync(join(folder, "proxy.log"), `${reloads} reloads\n${output}`);
+      for (const { output, reloads, exchanges } of opened) if (output) writeFileSync(join(folder, "proxy.log"), `${reloads} reloads, ${exchanges} exchanges\n${output}`);
       t.diagnostic(`events, logs and objects: ${folder}`);
       throw error;
     } finally {
