@@ -10,22 +10,17 @@
 //!
 //! [`apply`] takes [`Children`] apart without `..`: a child that is forgotten here does not compile.
 
+mod child;
 mod difference;
 mod extensions;
 mod nats;
 mod ownership;
 mod pods;
 
-use std::fmt::Debug;
-
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client, Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt as _};
 
 use super::build::Children;
 use super::build::ingress::Entrance;
@@ -34,6 +29,7 @@ use super::rollout::{Ground, Outcome, carry_out};
 use super::validate::Validated;
 use crate::metrics::{Metrics, Verb};
 use crate::names::MANAGER;
+pub(crate) use child::Child;
 
 /// The children as they are now. Only what was applied has a status to speak of.
 #[derive(Clone, Debug)]
@@ -150,7 +146,7 @@ pub(crate) async fn apply(
     let rollout = carry_out(&mut writer, stateful_set, live.stateful_set, ground).await?;
     let ingress = writer.ensure_if(ingress, live.ingress).await?;
     let extended = writer.extend(extensions, live.extensions).await?;
-    // Last, because its name may be taken by a ChatCluster that is called so: then only backends wait.
+    // Last: a ChatCluster may be called so, and then only backends wait.
     let api_service = writer.ensure_if(api_service, live.api_service).await?;
 
     writer.remove(nats.unwanted).await?;
@@ -206,39 +202,6 @@ pub(crate) struct Writer<'a> {
     metrics: &'a Metrics,
     changes: Vec<Change>,
 }
-
-/// What an object of a namespace must be able to do to be a child.
-pub(crate) trait Child: Resource + Clone + Debug + Serialize + DeserializeOwned {
-    fn kind_name(&self) -> String;
-    fn api(&self, client: Client, namespace: &str) -> Api<Self>;
-}
-
-macro_rules! children {
-    ($($kind:ty),*) => {$(
-        impl Child for $kind {
-            fn kind_name(&self) -> String {
-                <$kind>::kind(&()).into_owned()
-            }
-
-            fn api(&self, client: Client, namespace: &str) -> Api<Self> {
-                Api::namespaced(client, namespace)
-            }
-        }
-    )*};
-}
-
-// Not one `impl` for all: another kind's name stands in the object (`extensions.rs`).
-children!(
-    ServiceAccount,
-    Secret,
-    ConfigMap,
-    Service,
-    NetworkPolicy,
-    PodDisruptionBudget,
-    StatefulSet,
-    Pod,
-    Ingress
-);
 
 impl Writer<'_> {
     /// `desired`, or the object that is there and shall not be.
