@@ -108,12 +108,7 @@ pub(crate) async fn apply(
     ground: Ground<'_>,
     metrics: &Metrics,
 ) -> Result<Applied, Error> {
-    let mut writer = Writer {
-        client,
-        cluster,
-        metrics,
-        changes: Vec::new(),
-    };
+    let mut writer = Writer::new(client, cluster, metrics);
     let Children {
         service_account,
         peers,
@@ -203,7 +198,16 @@ pub(crate) struct Writer<'a> {
     changes: Vec<Change>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(client: &'a Client, cluster: &'a Validated, metrics: &'a Metrics) -> Self {
+        Self {
+            client,
+            cluster,
+            metrics,
+            changes: Vec::new(),
+        }
+    }
+
     /// `desired`, or the object that is there and shall not be.
     async fn ensure_if<K: Child>(
         &mut self,

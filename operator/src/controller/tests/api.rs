@@ -45,7 +45,7 @@ async fn without_its_tokens_the_status_names_the_secret_and_nothing_is_changed()
         cluster["spec"]["api"] =
             json!({ "tokensSecretRef": { "name": "backends", "key": "tokens" } });
     });
-    let _ = world.look().await;
+    world.look().await.unwrap_err();
     assert_eq!(world.condition("Degraded").0, "True");
     let said = world.message("Degraded");
     assert!(
@@ -62,7 +62,7 @@ async fn somebody_elses_service_of_that_name_is_named_and_keeps_backends_waiting
     let world = World::new(&cluster);
     let other = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "chat-api" }, "spec": {} });
     world.api.put("services", &other);
-    let _ = world.look().await;
+    world.look().await.unwrap_err();
     assert!(world.message("Degraded").contains("Service 'chat-api'"));
     assert!(world.api.get("statefulsets/chat").is_some());
     assert!(world.api.get("ingresses/chat").is_some());
