@@ -97,7 +97,7 @@ for (const [mode, options] of Object.entries(MODES)) {
       for (let i = 0; i < 5; i++) a.submit(`offline ${i}`);
       await until(() => b.list.at(-1) === "offline 4");
       a.submit("fence");
-      await until(() => b.list.at(-1) === "fence");
+      await until(() => [a, b].every(({ list }) => list.at(-1) === "fence"));
       assert.deepEqual(b.list.slice(seen), [...Array.from({ length: 5 }, (_, i) => `offline ${i}`), "fence"]);
       assert.deepEqual(a.list, b.list);
     });
