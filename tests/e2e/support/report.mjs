@@ -11,9 +11,9 @@ const shown = (value) => (Array.isArray(value) ? value.join(" / ") : typeof valu
  * Writes it.
  * @param {string} file
  * @param {import("./table.mjs").Table} table
- * @param {{platform: string, kubernetes: string, clients: string, rate: number, seconds: number}} run
+ * @param {{platform: string, kubernetes: string, clients: string, rate: number, profile: string, seconds: number}} run
  */
-export function write(file, { rows }, { platform, kubernetes, clients, rate, seconds }) {
+export function write(file, { rows }, { platform, kubernetes, clients, rate, profile, seconds }) {
   const machine = `${cpus().length} processors (${cpus()[0].model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GiB, nodes, proxy and all clients on it`;
   const lines = rows.map(({ name, outcome, seconds: each, figures }) => {
     const said = Object.entries(figures).map(([key, value]) => `${key}: ${shown(value)}`);
@@ -21,7 +21,7 @@ export function write(file, { rows }, { platform, kubernetes, clients, rate, sec
   });
   writeFileSync(file, `${HEAD}
 ## The run
-${new Date().toISOString().slice(0, 10)}, Kubernetes ${kubernetes} (${platform === "kind" ? "kind" : "three nodes without Docker"}), ${clients} clients, ${rate} messages a second; ${machine}. ${rows.filter(({ outcome }) => outcome === "passed").length} of ${rows.length} cases passed, in ${seconds.toFixed(0)} s.
+${new Date().toISOString().slice(0, 10)}, Kubernetes ${kubernetes} (${platform === "kind" ? "kind" : "three nodes without Docker"}), ${clients} clients, ${rate} messages a second, programs of the profile ${profile}; ${machine}. ${rows.filter(({ outcome }) => outcome === "passed").length} of ${rows.length} cases passed, in ${seconds.toFixed(0)} s.
 
 | case | outcome | s | figures |
 | --- | --- | --- | --- |
