@@ -8,6 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { fileURLToPath } from "node:url";
+import { RATE } from "./support/load.mjs";
 import { write } from "./support/report.mjs";
 import { Table } from "./support/table.mjs";
 
@@ -73,8 +74,6 @@ async function main() {
   console.log(`\n${table.text()}`);
   if (process.argv.includes("--report")) {
     const { serverVersion } = JSON.parse(execFileSync("kubectl", ["version", "-o", "json"], { encoding: "utf8" }));
-    // behind the number of clients, which it depends on
-    const { RATE } = await import("./support/load.mjs");
     write(join(ROOT, "docs/e2e.md"), table, { platform, kubernetes: serverVersion.gitVersion, clients: process.env.E2E_CLIENTS, rate: RATE, profile: basename(process.env.E2E_IMAGES ?? "release"), seconds: (Date.now() - begin) / 1000 });
   }
   if (existsSync(ARTIFACTS)) console.log(`what is left of failures: ${ARTIFACTS}`);

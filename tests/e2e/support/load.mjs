@@ -4,9 +4,8 @@ import { Load } from "../../compat/nats/load.mjs";
 import { until } from "../../compat/support/wait.mjs";
 
 export const CLIENTS = Number(process.env.E2E_CLIENTS ?? 300);
-/** Messages a second, of all senders: people and backends. One process is all clients, and the nodes and the proxy are on its machine: with thousands it would
- * be late with what it is shown, and time its own queue. */
-export const RATE = Number(process.env.E2E_RATE ?? (CLIENTS > 1_000 ? 5 : 20));
+/** Messages a second, of all senders: people and backends. */
+export const RATE = 20;
 /** Clients come back as they do as the official client does unless it is told otherwise, and keep cookies as browsers do. */
 const CLIENT = { reconnectionDelay: 1_000, reconnectionDelayMax: 5_000, withCredentials: true };
 

@@ -2,10 +2,9 @@
 import { DataPlane, HOST } from "../ingress/data-plane.mjs";
 import { API, Backends, tokens } from "./backends.mjs";
 import { ChatCluster } from "./chat-cluster.mjs";
-import { CLIENTS } from "./load.mjs";
 
-/** Clients of a pod that leave it within a second: as many as one process can bring back while nodes and proxy are on its machine. */
-export const PACE = CLIENTS > 1_000 ? 50 : 100;
+/** Clients of a pod that leave it within a second. */
+export const PACE = 100;
 
 /**
  * @param {<T>(thing: T & {close: () => unknown}) => T} open closes it with the case
