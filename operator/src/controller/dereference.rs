@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chatcluster_chat_api::cluster::{ChatCluster, NatsMode, NatsSpec, SecretKeyReference};
+use chatcluster_chat_api::cluster::{ChatCluster, NatsMode};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{self as core, ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::build::ingress;
 use super::rollout::{self, Node};
+use super::validate;
 use crate::absent::is_absent;
 use crate::names::{Names, query};
 
@@ -89,7 +90,10 @@ pub(crate) async fn dereference(
         namespace: &names.namespace,
     };
     let mut secrets = BTreeMap::new();
-    for name in secret_names(cluster) {
+    // Not the ingress's certificate: its controller reads that.
+    let mounted = validate::mounted(&cluster.spec).into_iter();
+    let names_of_secrets: BTreeSet<String> = mounted.map(|mounted| mounted.secret).collect();
+    for name in names_of_secrets {
         let secret: Option<Secret> = reader.get("Secret", &name).await?;
         secrets.insert(name, secret.as_ref().map(SecretFacts::of));
     }
@@ -231,34 +235,4 @@ impl SecretFacts {
                 .collect(),
         )
     }
-}
-
-/// The Secrets that a ChatCluster names and pods mount. Not the ingress's certificate: its controller reads that.
-fn secret_names(cluster: &ChatCluster) -> BTreeSet<String> {
-    let api = cluster.spec.api.iter().map(|api| &api.tokens_secret_ref);
-    let jwt = cluster.spec.auth.jwt.iter();
-    let jwt = jwt.flat_map(|jwt| jwt.key_secret_ref.iter().chain(&jwt.jwks_secret_ref));
-    let NatsSpec {
-        credentials_secret_ref,
-        password_secret_ref,
-        token_secret_ref,
-        tls,
-        ..
-    } = &cluster.spec.nats;
-    let tls_ca = tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
-    let keys = [
-        credentials_secret_ref.as_ref(),
-        password_secret_ref.as_ref(),
-        token_secret_ref.as_ref(),
-        tls_ca,
-    ];
-    let keys = api
-        .chain(jwt)
-        .chain(keys.into_iter().flatten())
-        .map(|SecretKeyReference { name, key: _ }| name.clone());
-    let client = tls
-        .iter()
-        .filter_map(|tls| tls.client_secret_ref.as_ref())
-        .map(|secret| secret.name.clone());
-    keys.chain(client).collect()
 }
