@@ -13,6 +13,7 @@ use std::{
 };
 
 use chatcluster_chat_api::{Auth, JwtKeys};
+use chatcluster_socketio::log::MAX_POSITION;
 use rand::RngExt;
 use serde_json::Value;
 
@@ -24,9 +25,6 @@ use crate::{
     files::{self, ReadError, Watched},
     limits::is_name,
 };
-
-/// Positions are integers that JavaScript holds exactly.
-const MAX_POSITION: u64 = (1 << 53) - 1;
 
 /// Who is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq)]

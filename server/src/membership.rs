@@ -180,9 +180,7 @@ impl Membership {
         match cluster.behind() {
             0 if self.is_serving.load(Ordering::Acquire) => Ok(()),
             0 => Err("clients are about to be let in".to_owned()),
-            behind => Err(format!(
-                "{behind} positions of the log are still to be read"
-            )),
+            behind => Err(format!("{behind} messages of the log are still to be read")),
         }
     }
 

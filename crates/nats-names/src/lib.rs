@@ -8,12 +8,12 @@
 //! | --- | --- |
 //! | `<p>.log.<ns>.r.<room>` | logged events for exactly one room |
 //! | `<p>.log.<ns>.w` | logged events for the whole namespace |
-//! | `<p>.log.<ns>.m` | logged events for several rooms, or with `except` |
+//! | `<p>.log.<ns>.m` | logged events for several rooms, or with `except`; several events in one message |
 //! | `<p>.log.<ns>.u.<node>` | logged events for one session, by the node that emitted them |
 //! | `<p>.cast.<ns>` | casts to all nodes, at most once |
 //! | `<p>.ask.<ns>` | requests to all nodes |
 //! | `<p>.node` | heartbeats and farewells |
-//! | stream `<P>_log` | `<p>.log.>`; its sequences are the positions |
+//! | stream `<P>_log` | `<p>.log.>`; its sequences say where events are |
 //! | bucket `<P>_sessions` | a session by the hash of its `pid`; a notice to a node whose sessions were swept, `swept-<node>` |
 //! | bucket `<P>_meta` | the epoch, the secret that nodes share |
 //!

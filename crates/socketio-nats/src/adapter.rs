@@ -11,23 +11,22 @@ use chatcluster_socketio::log::{
     AppendDone, AppendError, Appended, Entry, Envelope, Record, Target,
 };
 use chatcluster_socketio::session::Sessions;
-use chatcluster_socketio::{Delivery, NodeId, NotRecovered, outside};
+use chatcluster_socketio::{Delivery, NodeId, NotRecovered};
 use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 
 use crate::cluster::Shared;
 use crate::codec;
 use crate::ephemeral::Ephemeral;
-use crate::names::{log_subject, token};
+use crate::names::{bundle_subject, log_subject, token};
 use crate::pipeline::{Item, Logged};
-use crate::publisher::{Outgoing, Stored};
-
-/// What a message may have beside its payload: subject, id, protocol.
-const HEADROOM: usize = 1024;
+use crate::publisher::{HEADROOM, Outgoing, Sharing, Stored};
 
 pub(crate) struct NatsAdapter {
     namespace: Box<str>,
     token: Box<str>,
+    /// Where several events of this namespace are published together.
+    bundles: Arc<str>,
     delivery: Delivery,
     start_position: u64,
     ephemeral: Ephemeral,
@@ -50,6 +49,7 @@ impl NatsAdapter {
         Self {
             namespace: namespace.into(),
             token: token(namespace).into(),
+            bundles: bundle_subject(&shared.names, namespace).into(),
             delivery,
             start_position,
             ephemeral,
@@ -57,22 +57,19 @@ impl NatsAdapter {
         }
     }
 
-    /// JetStream's id of a message: of the record's key, so that the same message sent to two nodes is one; else random.
-    fn message_id(&self, record: Option<&Record>) -> String {
-        let id: [u8; 16] = match record {
-            Some(record) => {
-                let digest = Sha256::new()
-                    .chain_update(self.namespace.as_bytes())
-                    .chain_update([0])
-                    .chain_update(record.key)
-                    .finalize();
-                let mut id = [0; 16];
-                id.copy_from_slice(&digest[..16]);
-                id
-            }
-            None => outside::random(),
+    /// A record's event has an id made of the record's key, so that the same message sent to two nodes is one.
+    fn sharing(&self, record: Option<&Record>) -> Sharing {
+        let Some(record) = record else {
+            return Sharing::Under(self.bundles.clone());
         };
-        URL_SAFE_NO_PAD.encode(id)
+        let digest = Sha256::new()
+            .chain_update(self.namespace.as_bytes())
+            .chain_update([0])
+            .chain_update(record.key)
+            .finalize();
+        Sharing::No {
+            id: URL_SAFE_NO_PAD.encode(&digest[..16]),
+        }
     }
 }
 
@@ -122,7 +119,7 @@ impl Adapter for NatsAdapter {
         let Shared { names, node, .. } = &*self.shared;
         let subject = log_subject(names, &self.namespace, &envelope, node);
         let lane = lane(&subject, &envelope.target);
-        let id = self.message_id(record.as_ref());
+        let sharing = self.sharing(record.as_ref());
         let row = record
             .as_ref()
             .map(|record| (self.namespace.clone(), record.key));
@@ -136,10 +133,10 @@ impl Adapter for NatsAdapter {
         if payload.len() + HEADROOM > self.shared.broker.wire.max_payload() {
             return done(Err(AppendError::TooLarge));
         }
-        let message = Outgoing {
+        let event = Outgoing {
             subject,
             lane,
-            id,
+            sharing,
             payload,
         };
         let pipeline = self.shared.pipeline.clone();
@@ -157,7 +154,7 @@ impl Adapter for NatsAdapter {
                 None => pipeline.when_completed(appended, done),
             }
         };
-        self.shared.publisher.publish(message, Box::new(published));
+        self.shared.publisher.publish(event, Box::new(published));
     }
 
     fn cast(&self, cast: Cast) {

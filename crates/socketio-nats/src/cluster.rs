@@ -30,6 +30,7 @@ use crate::options::Options;
 use crate::peers::{JoinError, Peers, RelayPlace};
 use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
 use crate::ports::Ports;
+use crate::position::{last_of, whole_through};
 use crate::publisher::Publisher;
 use crate::read_model::{ReadModel, ResetError};
 use crate::replays::{self, Replays, Wanted};
@@ -82,7 +83,10 @@ impl Error {
         match self {
             Self::Prefix(_) => true,
             Self::Connect(error) => error.is_lasting(),
-            Self::Log(error) => matches!(error, StreamError::OtherSetting { .. }),
+            Self::Log(error) => matches!(
+                error,
+                StreamError::OtherSetting { .. } | StreamError::Sequences { .. }
+            ),
             Self::Sessions(error) => matches!(error, BucketError::Differs { .. }),
             _ => false,
         }
@@ -169,7 +173,12 @@ impl NatsCluster {
         let open = open_log(ports.clone(), &names, options, &counters, &read_models).await?;
         let Open { source, log } = open;
         let (now, created, begin, end) = log;
-        let pipeline = Pipeline::new(now, (begin, end), &read_models, counters.clone());
+        let pipeline = Pipeline::new(
+            now,
+            (last_of(begin), last_of(end)),
+            &read_models,
+            counters.clone(),
+        );
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
@@ -204,7 +213,11 @@ impl NatsCluster {
         Ok(Self {
             shared: Arc::new(Shared {
                 node,
-                publisher: Publisher::spawn(ports.log, gate, counters.clone()),
+                publisher: Publisher::spawn(
+                    (ports.log, broker.wire.clone()),
+                    gate,
+                    counters.clone(),
+                ),
                 sessions: KvSessions::new(ports.sessions, counters.clone()),
                 names,
                 pipeline,
@@ -284,13 +297,13 @@ impl NatsCluster {
         self.shared.publisher.waiting()
     }
 
-    /// How many positions this node has to read before it is up to date; 0 once it is. It reads on from there, and has to
+    /// How many messages of the log this node has to read before it is up to date; 0 once it is. It reads on from there, and has to
     /// read everything anew when the log becomes another one: clients are let in at 0 only, or they would be sent old
     /// messages as new ones.
     #[must_use]
     pub fn behind(&self) -> u64 {
         let progress = *self.shared.pipeline.progress().borrow();
-        progress.target.saturating_sub(progress.completed)
+        whole_through(progress.target).saturating_sub(whole_through(progress.completed))
     }
 
     /// Resolves when everything has been delivered that was in the log when the node joined.

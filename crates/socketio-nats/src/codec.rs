@@ -1,4 +1,5 @@
-//! The form of everything that this crate puts on the broker: one byte for the version, then MessagePack.
+//! The form of everything that this crate puts on the broker: one byte for the version, then MessagePack. In the log several of
+//! them may share a message (`bundle`).
 //!
 //! | version | a structure is | written by | read by |
 //! | --- | --- | --- | --- |
@@ -16,6 +17,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+mod bundle;
+
+pub(crate) use bundle::{Events, OVERHEAD, bundle};
 
 /// The version that this release writes.
 pub const VERSION: u8 = 1;

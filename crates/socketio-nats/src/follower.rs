@@ -1,7 +1,7 @@
 //! Reads the whole log, in order and without a hole, or says that it cannot (semantics 11).
 //!
-//! The next position is always one more than the last; everything else is a gap. Every two seconds the stream is asked where
-//! it ends: below us means that positions are given out again.
+//! The next message's sequence is always one more than the last; everything else is a gap. Every two seconds the stream is asked where
+//! it ends: below us means that sequences are given out again.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::opening::open_buckets;
 use crate::options::Options;
 use crate::pipeline::{Content, Item};
 use crate::ports::{Awaited, LogMessage, LogMessages, LogOutcome, LogState, Ports};
+use crate::position::{first_of, last_of, whole_through};
 use crate::read_model::ReadModel;
 use crate::stream::StreamError;
 
@@ -33,8 +34,8 @@ const STUCK: Duration = Duration::from_secs(5);
 const CALL: Duration = Duration::from_secs(5);
 /// The first look at the log on a connection: nothing is written before it, and while a leader is elected nobody answers.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// Messages read before the connection and the looks get their turn again: to ask for them each time costs more than to hand a
-/// message on.
+/// Events read before the connection and the looks get their turn again: to ask for them each time costs more than to hand an
+/// event on.
 const BURST: usize = 64;
 /// Between two attempts to read on.
 const BACK_OFF: Duration = Duration::from_millis(250);
@@ -76,13 +77,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// The position after which a node has to read: what its read models lack, and what a client may have missed.
+    /// The sequence after which a node has to read: what its read models lack, and what a client may have missed.
     pub(crate) async fn start(&self, log: LogState) -> Result<u64, Trouble> {
         let count = self.ports.log.count_since(self.options.window).await?;
         let recent = log.last.saturating_sub(count);
         let models = self.read_models.iter();
-        let lacking = models.map(|model| model.last_position()).min();
-        let begin = lacking.map_or(recent, |position| position.min(recent));
+        let lacking = models.map(|model| whole_through(model.last_position()));
+        let begin = lacking.min().map_or(recent, |last| last.min(recent));
         // Nothing before the first is there to be read.
         Ok(begin.max(log.first.saturating_sub(1)).min(log.last))
     }
@@ -93,7 +94,7 @@ pub(crate) struct Follower {
     items: mpsc::Sender<Item>,
     epoch: u64,
     stream_created: i64,
-    /// Read last.
+    /// The sequence read last.
     last: u64,
     /// Whether the log is being read; `None` or why not.
     health: watch::Sender<Option<String>>,
@@ -143,7 +144,7 @@ impl Follower {
                 trouble => {
                     self.source.counters.follower_restarts.increment();
                     let said = describe(&trouble);
-                    tracing::warn!(position = self.last, trouble = said, "the log is read anew");
+                    tracing::warn!(sequence = self.last, trouble = said, "the log is read anew");
                     self.health.send_replace(Some(said));
                 }
             }
@@ -215,13 +216,14 @@ impl Follower {
     ) -> Result<(), Trouble> {
         // Once for all of them.
         let now = outside::since_1970();
-        for left in (0..BURST).rev() {
+        let mut events = 0;
+        loop {
             match message {
-                Some(Ok(message)) => self.on_message(message, now).await?,
+                Some(Ok(message)) => events += self.on_message(message, now).await?,
                 Some(Err(source)) => return Err(Trouble::Read(source)),
                 None => return Err(Trouble::Stuck),
             }
-            if left == 0 {
+            if events >= BURST {
                 break;
             }
             let next = poll_fn(|context| Poll::Ready(messages.poll_next_unpin(context)));
@@ -233,32 +235,40 @@ impl Follower {
         Ok(())
     }
 
-    async fn on_message(&mut self, message: LogMessage, now: Duration) -> Result<(), Trouble> {
-        let (position, published) = (message.position, message.published);
-        if position == self.last && self.last_published.is_some_and(|last| last != published) {
-            return self.set_back().await;
+    /// Hands its events on; how many they are.
+    async fn on_message(&mut self, message: LogMessage, now: Duration) -> Result<usize, Trouble> {
+        let (sequence, published) = (message.sequence, message.published);
+        if sequence == self.last && self.last_published.is_some_and(|last| last != published) {
+            return self.set_back().await.map(|()| 0);
         }
-        if position <= self.last {
-            return Ok(());
+        if sequence <= self.last {
+            // Not for nothing: others get their turn.
+            return Ok(1);
         }
-        if position != self.last + 1 {
+        if sequence != self.last + 1 {
             // What lies between was removed before this node could read it.
-            self.skip(position - 1).await?;
+            self.skip(sequence - 1).await?;
         }
         let namespace = self.source.names.namespace_token(&message.subject);
         let namespace = namespace.unwrap_or_default();
         if *self.namespace != *namespace {
             self.namespace = namespace.into();
         }
-        let item = Item::Message {
-            position,
-            namespace: self.namespace.clone(),
-            age: message.age(now),
-            content: Content::Packed(message.payload),
-        };
-        self.last = position;
+        self.last = sequence;
         self.last_published = Some(published);
-        self.hand_on(item).await
+        let age = message.age(now);
+        let mut count = 0;
+        for (position, event) in message.events() {
+            let item = Item::Message {
+                position,
+                namespace: self.namespace.clone(),
+                age,
+                content: Content::Packed(event),
+            };
+            self.hand_on(item).await?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Asks where the log ends, and whether it is still the same one.
@@ -281,7 +291,7 @@ impl Follower {
             return self.begin_anew(epoch, log).await;
         }
         for model in &source.read_models {
-            model.trim(log.first);
+            model.trim(first_of(log.first));
         }
         if end > self.last && self.moved_at.elapsed() > STUCK {
             self.moved_at = Instant::now();
@@ -297,7 +307,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Another message stands where the last one stood: positions were given out again.
+    /// Another message stands where the last one stood: sequences were given out again.
     async fn set_back(&mut self) -> Result<(), Trouble> {
         let source = self.source.clone();
         let epoch = source.epoch.raise(self.epoch, self.stream_created).await?;
@@ -305,41 +315,42 @@ impl Follower {
         self.begin_anew(epoch, log.ok_or(Trouble::Stuck)?).await
     }
 
-    /// Goes on after a position; what lies between is gone.
-    async fn skip(&mut self, position: u64) -> Result<(), Trouble> {
+    /// Goes on after a sequence; what lies between is gone.
+    async fn skip(&mut self, sequence: u64) -> Result<(), Trouble> {
         tracing::warn!(
             from = self.last,
-            to = position,
+            to = sequence,
             "the log has a gap: sessions end"
         );
-        self.last = position;
+        self.last = sequence;
         self.last_published = None;
         self.moved_at = Instant::now();
+        let position = last_of(sequence);
         self.hand_on(Item::Gap { position }).await
     }
 
     /// Begins to read another log: all of it for the read models, else only what comes. The consumer is of no use any more.
     async fn begin_anew(&mut self, epoch: u64, log: LogState) -> Result<(), Trouble> {
         let end = log.last;
-        let position = if self.source.read_models.is_empty() {
+        let begin = if self.source.read_models.is_empty() {
             end
         } else {
             log.first.saturating_sub(1).min(end)
         };
         tracing::warn!(
             epoch,
-            position,
+            begin,
             end,
             "the log is another one, or was set back: sessions end"
         );
-        self.last = position;
+        self.last = begin;
         self.last_published = None;
         self.epoch = epoch;
         self.moved_at = Instant::now();
         let anew = Item::NewEpoch {
             epoch,
-            position,
-            end,
+            position: last_of(begin),
+            end: last_of(end),
         };
         self.hand_on(anew).await?;
         Err(Trouble::NewEpoch)

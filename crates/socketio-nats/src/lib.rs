@@ -1,6 +1,7 @@
 //! The NATS adapter of `chatcluster-socketio`: several pods behave as one.
 //!
-//! - **Log.** One JetStream stream per cluster; a message's sequence is its position. Each node follows all of it
+//! - **Log.** One JetStream stream per cluster; a message holds one event or several, and its
+//!   sequence says where they are (`position`). Each node follows all of it
 //!   (`follower`), and delivers what the log says in the log's order (`pipeline`). What a node appends (`publisher`) comes
 //!   back to it the same way as to everybody else.
 //! - **Sessions.** One KV bucket; each write names the revision that it replaces (`sessions`).
@@ -34,6 +35,7 @@ mod peers;
 pub mod permissions;
 mod pipeline;
 mod ports;
+mod position;
 mod publisher;
 mod queue;
 mod read_model;

@@ -30,6 +30,12 @@ pub fn log_subject(names: &Names, namespace: &str, envelope: &Envelope, node: &N
     subject
 }
 
+/// The log subject of several events of a namespace in one message.
+#[must_use]
+pub fn bundle_subject(names: &Names, namespace: &str) -> String {
+    format!("{}.log.{}.m", names.prefix(), token(namespace))
+}
+
 /// A session's key in its bucket. Sessions of all namespaces share it: the `pid` is random.
 #[must_use]
 pub fn session_key(key: SessionKey) -> String {

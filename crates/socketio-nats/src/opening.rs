@@ -10,9 +10,10 @@ use crate::follower::Source;
 use crate::names::Names;
 use crate::options::Options;
 use crate::ports::Ports;
+use crate::position::last_of;
 use crate::read_model::ReadModel;
 
-/// A log that can be read: its epoch, when it was made, where to read from, and where it ends.
+/// A log that can be read: its epoch, when it was made, after which sequence to read, and with which one it ends.
 pub(crate) struct Open {
     pub(crate) source: Source,
     pub(crate) log: (u64, i64, u64, u64),
@@ -49,7 +50,7 @@ pub(crate) async fn open_buckets(ports: &Ports) -> Result<(), Error> {
     ports.sessions.ensure().await
 }
 
-/// The epoch of the log that ends at `end`; rows of another one are given up. Rows above its end say that it was set back
+/// The epoch of the log whose last sequence is `end`; rows of another one are given up. Rows above its end say that it was set back
 /// while nobody looked.
 async fn begin_epoch(
     epoch: &Epoch,
@@ -58,8 +59,9 @@ async fn begin_epoch(
     read_models: &HashMap<String, Arc<dyn ReadModel>>,
 ) -> Result<u64, Error> {
     let mut now = epoch.of(created).await?;
-    let is_above =
-        |model: &Arc<dyn ReadModel>| model.epoch() == Some(now) && model.last_position() > end;
+    let is_above = |model: &Arc<dyn ReadModel>| {
+        model.epoch() == Some(now) && model.last_position() > last_of(end)
+    };
     if read_models.values().any(is_above) {
         now = epoch.raise(now, created).await?;
     }

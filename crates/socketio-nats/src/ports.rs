@@ -15,6 +15,7 @@ use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 use crate::cells::Cells;
+use crate::codec::Events;
 use crate::follower::Trouble;
 use crate::publisher::Failure;
 use crate::stream::StreamError;
@@ -36,15 +37,15 @@ pub(crate) struct Ports {
 pub(crate) struct LogState {
     /// When it was made, in nanoseconds since 1970: another time is another log.
     pub(crate) created: i64,
-    /// The first position that is there; one more than the last if none is.
+    /// The first sequence that is there; one more than the last if none is.
     pub(crate) first: u64,
-    /// The last position that was given out.
+    /// The last sequence that was given out.
     pub(crate) last: u64,
 }
 
 /// A message of the log.
 pub(crate) struct LogMessage {
-    pub(crate) position: u64,
+    pub(crate) sequence: u64,
     /// When it was logged, in nanoseconds since 1970.
     pub(crate) published: i64,
     pub(crate) subject: Subject,
@@ -57,12 +58,17 @@ impl LogMessage {
         let logged = u64::try_from(self.published).unwrap_or_default();
         now.saturating_sub(Duration::from_nanos(logged))
     }
+
+    /// What it says, by position.
+    pub(crate) fn events(&self) -> Events {
+        Events::of(self.sequence, self.payload.clone())
+    }
 }
 
 /// Where a message is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogAck {
-    pub(crate) position: u64,
+    pub(crate) sequence: u64,
     /// The log had one with this id.
     pub(crate) is_duplicate: bool,
 }
@@ -87,7 +93,7 @@ pub(crate) trait Log: Send + Sync {
     /// How many messages are not older than that.
     fn count_since(&self, age: Duration) -> BoxFuture<'_, Result<u64, Trouble>>;
 
-    /// Messages in their order: from the first one that is there at this position or above it.
+    /// Messages in their order: from the first one that is there at this sequence or above it.
     fn read(&self, from: u64, awaited: Awaited) -> BoxFuture<'_, Result<LogMessages, Trouble>>;
 
     /// Tries once to publish. Whatever comes back, or nothing, it may have been stored.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chatcluster_socketio::NotRecovered;
-use chatcluster_socketio::log::{Entry, Record};
+use chatcluster_socketio::log::{Entry, Envelope, Record};
 use chatcluster_socketio::outside;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::codec;
 use crate::follower::Source;
 use crate::pipeline::Logged;
+use crate::position::{sequence_of, whole_through};
 use crate::read_model::ReadModel;
 
 /// How long the first session waits for others that need the log, too.
@@ -127,8 +129,10 @@ impl Reader {
     }
 
     async fn read(&self, waiting: &[Wanted]) -> Result<Read, NotRecovered> {
-        let mut reached = waiting.iter().map(|w| w.after).min().unwrap_or(0);
+        let after = waiting.iter().map(|w| w.after).min().unwrap_or(0);
         let through = waiting.iter().map(|w| w.through).max().unwrap_or(0);
+        // What a client has of a message of several events is not read for itself.
+        let (mut reached, through) = (whole_through(after), sequence_of(through));
         let mut read: Read = waiting
             .iter()
             .map(|w| (w.namespace.clone(), Vec::new()))
@@ -143,10 +147,10 @@ impl Reader {
         while reached < through {
             let message = messages.next().await.and_then(Result::ok);
             let message = message.ok_or(NotRecovered::TimedOut)?;
-            if message.position != reached + 1 {
+            if message.sequence != reached + 1 {
                 return Err(NotRecovered::Gap);
             }
-            reached = message.position;
+            reached = message.sequence;
             bytes += message.payload.len();
             if bytes > MAX_BYTES {
                 return Err(NotRecovered::TooMuch);
@@ -155,19 +159,24 @@ impl Reader {
             let Some(token) = namespace.filter(|token| read.contains_key(*token)) else {
                 continue;
             };
-            let Ok(logged) = codec::decode::<Logged>(&message.payload) else {
-                continue;
-            };
-            if self.is_copy(token, reached, logged.record.as_ref()).await {
-                continue;
-            }
             let age = message.age(outside::since_1970());
-            let entry = Arc::new(Entry::aged(reached, logged.envelope, age));
-            if let Some(entries) = read.get_mut(token) {
-                entries.push(entry);
+            for (position, event) in message.events() {
+                let Some(envelope) = self.envelope(token, position, &event).await else {
+                    continue;
+                };
+                if let Some(entries) = read.get_mut(token) {
+                    entries.push(Arc::new(Entry::aged(position, envelope, age)));
+                }
             }
         }
         Ok(read)
+    }
+
+    /// What an event says; `None` if it was delivered to nobody.
+    async fn envelope(&self, namespace: &str, position: u64, event: &Bytes) -> Option<Envelope> {
+        let logged = codec::decode::<Logged>(event).ok()?;
+        let is_copy = self.is_copy(namespace, position, logged.record.as_ref());
+        (!is_copy.await).then_some(logged.envelope)
     }
 
     /// Whether the row with a lower position has made this one void: then it was delivered to nobody.

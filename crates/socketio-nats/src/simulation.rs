@@ -97,7 +97,7 @@ fn the_promises_hold_whatever_goes_wrong() {
     let Progress { runs, counts } = progress.into_inner();
     println!("{runs} runs from seed {first} on: {counts:?}");
     assert!(
-        counts.received > 0 && counts.recovered > 0 && counts.acknowledged > 0,
+        counts.received > 0 && counts.recovered > 0 && counts.acknowledged > 0 && counts.shared > 0,
         "runs that show nothing"
     );
 }

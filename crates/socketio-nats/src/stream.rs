@@ -5,11 +5,12 @@ use std::time::Duration;
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
 use async_nats::jetstream::{self, ErrorCode};
-use chatcluster_socketio::log::position_by_clock;
+use chatcluster_socketio::log::{MAX_POSITION, position_by_clock};
 use tokio::time::timeout;
 
 use crate::names::Names;
 use crate::options::Options;
+use crate::position::{last_of, sequence_of};
 
 /// How long the server may take to answer about a stream.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -46,6 +47,16 @@ pub enum StreamError {
         /// Its name.
         stream: String,
     },
+    /// Its sequences are not those of a log of this form.
+    #[error(
+        "the stream {stream} has sequences up to {last}, which are none of a ChatCluster's log: use another prefix, or delete the stream"
+    )]
+    Sequences {
+        /// Its name.
+        stream: String,
+        /// The last one.
+        last: u64,
+    },
     /// It is there with other settings. Two clusters may have one prefix, or the configuration was changed.
     #[error(
         "the stream {stream} is there with {setting} = {found}, and {wanted} is configured; it was left as it is: use another prefix, or change the stream yourself"
@@ -67,7 +78,8 @@ fn config(names: &Names, options: &Options) -> Config {
     Config {
         name: names.stream(),
         description: Some(
-            "The log of a ChatCluster: a message's sequence is its position".to_owned(),
+            "The log of a ChatCluster: an event's position is 64 times the sequence, and its place"
+                .to_owned(),
         ),
         subjects: vec![names.log()],
         storage: options.storage,
@@ -81,9 +93,15 @@ fn config(names: &Names, options: &Options) -> Config {
         discard: DiscardPolicy::Old,
         duplicate_window: dedup_window(options.retention),
         allow_direct: true,
-        first_sequence: Some(position_by_clock()),
+        first_sequence: Some(first_sequence()),
         ..Config::default()
     }
+}
+
+/// Where a new log begins: its positions are those of now, above whatever an earlier one gave out that had less than 15,625
+/// messages a second (semantics 9). If it had more, its epoch tells them apart.
+pub(crate) fn first_sequence() -> u64 {
+    sequence_of(position_by_clock()) + 1
 }
 
 /// JetStream refuses a window longer than the retention; without retention there is none.
@@ -103,6 +121,7 @@ pub(crate) async fn ensure(
     let wanted = config(names, options);
     if let Some(found) = info(jetstream, names).await? {
         compare(&found.config, &wanted)?;
+        judge(&found.config.name, found.state.last_sequence)?;
         return Ok(found);
     }
     let created = timeout(DEADLINE, jetstream.create_stream(wanted.clone())).await;
@@ -122,6 +141,17 @@ pub(crate) async fn ensure(
         }
         Ok(Err(source)) => Err(StreamError::Create { stream, source }),
     }
+}
+
+/// Whether positions are numbers that every client can hold: else they would be another event's to some.
+fn judge(stream: &str, last: u64) -> Result<(), StreamError> {
+    if last_of(last) <= MAX_POSITION {
+        return Ok(());
+    }
+    Err(StreamError::Sequences {
+        stream: stream.to_owned(),
+        last,
+    })
 }
 
 fn is_there_already(error: &jetstream::context::CreateStreamError) -> bool {
@@ -201,6 +231,14 @@ mod tests {
             Err(StreamError::OtherSetting { setting, .. }) => Some(setting),
             _ => None,
         }
+    }
+
+    #[test]
+    fn a_log_whose_positions_clients_cannot_hold_is_refused() {
+        assert!(judge("s", first_sequence()).is_ok());
+        // As sequences were when they were positions.
+        let refused = judge("s", position_by_clock()).unwrap_err();
+        assert!(refused.to_string().contains("the stream s"), "{refused}");
     }
 
     #[test]

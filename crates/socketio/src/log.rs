@@ -94,6 +94,9 @@ pub struct Busy;
 /// What [`Store::commit`] calls when the record's fate is known.
 pub type CommitDone = Box<dyn FnOnce(Committed) + Send>;
 
+/// The highest position: JavaScript has no whole numbers above it, and clients handle positions as such.
+pub const MAX_POSITION: u64 = (1 << 53) - 1;
+
 /// Where positions begin that are given out by the clock: a million for each second since 1970 (semantics 8). A clock that
 /// only goes forward puts a restarted log above everything that it gave out before.
 #[must_use]

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Positions are integers that JavaScript holds exactly.
-pub(crate) const MAX_POSITION: u64 = 1 << 53;
+use crate::log::MAX_POSITION;
 
 /// What marks an offset as ours: a string without it is someone else's and recovers nothing.
 const MARK: &str = "c1.";
@@ -56,7 +55,7 @@ impl FromStr for Offset {
             position: read_base36(position)?,
         };
         // Only the one canonical spelling is ours.
-        if offset.position >= MAX_POSITION || offset.to_string() != text {
+        if offset.position > MAX_POSITION || offset.to_string() != text {
             return Err(ForeignOffset);
         }
         Ok(offset)
@@ -102,14 +101,14 @@ mod tests {
         }
         let beyond = Offset {
             epoch: 1,
-            position: MAX_POSITION,
+            position: MAX_POSITION + 1,
         };
         assert!(beyond.to_string().parse::<Offset>().is_err());
     }
 
     proptest! {
         #[test]
-        fn an_offset_survives_its_text(epoch: u64, position in 0..MAX_POSITION) {
+        fn an_offset_survives_its_text(epoch: u64, position in 0..=MAX_POSITION) {
             let offset = Offset { epoch, position };
             prop_assert_eq!(offset.to_string().parse(), Ok(offset));
         }

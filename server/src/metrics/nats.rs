@@ -172,7 +172,7 @@ pub fn samples(cluster: &NatsCluster) -> Vec<Sample> {
         Sample::gauge("nats_log_is_read", "1 while the log is being read", is_read),
         Sample::gauge(
             "nats_log_behind",
-            "Positions to read until up to date",
+            "Messages to read until up to date",
             cluster.behind(),
         ),
         Sample::gauge(

@@ -11,13 +11,21 @@ const [THIS, NEXT] = /** @type {const} */ (["server", "next_release"]);
 const KINDS = ["log", "cast", "node", "sessions"];
 const UNREADABLE = ["nats_log_entries_unreadable_total", "nats_messages_unreadable_total", "nats_sessions_unreadable_total"];
 
+/** A message's events, each with its version, if it holds several (docs/adr/0037); else itself. @param {Buffer} message @returns {Buffer[]} */
+function formatted(message) {
+  if (message[0] !== 0x80) return [message];
+  const events = [];
+  for (let at = 2; at < message.length; at += 4 + message.readUInt32BE(at)) events.push(message.subarray(at + 4, at + 4 + message.readUInt32BE(at)));
+  return events;
+}
+
 /** Counts what goes over NATS by kind and version of its format. @param {import("../support/nats.mjs").ChatCluster} cluster */
 async function versions({ nats, prefix }) {
   /** @type {Record<string, Record<number, number>>} */
   const seen = Object.fromEntries(KINDS.map((kind) => [kind, {}]));
   const client = await NatsClient.open(nats.port);
-  const count = (kind, [version]) => {
-    if (seen[kind] && version !== undefined) seen[kind][version] = (seen[kind][version] ?? 0) + 1;
+  const count = (kind, message) => {
+    for (const [version] of formatted(message)) if (seen[kind] && version !== undefined) seen[kind][version] = (seen[kind][version] ?? 0) + 1;
   };
   await client.listen(`${prefix}.>`, (subject, payload) => count(subject.slice(prefix.length + 1).split(".")[0], payload));
   await client.listen(`$KV.${prefix}_sessions.>`, (_, payload) => count("sessions", payload));

@@ -33,7 +33,9 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// How the log is read.
 const BATCHES: Batches = Batches {
-    size: 1000,
+    // Of messages that are as large as those of several events get, what is asked for is less than a server lets wait for a
+    // connection that is to be let go soon (`max_pending`, 32 MB).
+    size: 250,
     expires: Duration::from_secs(30),
     heartbeat: Duration::from_secs(2),
     // Who connects meanwhile waits no longer than that for what it has seen elsewhere.
@@ -148,7 +150,7 @@ fn acknowledged(answer: &[u8]) -> Result<LogAck, Failure> {
             error.description, error.err_code
         ))),
         None => Ok(LogAck {
-            position: ack.seq,
+            sequence: ack.seq,
             is_duplicate: ack.duplicate,
         }),
     }
@@ -164,9 +166,9 @@ fn state_of(info: &Info) -> LogState {
 
 fn read(message: Message) -> LogOutcome {
     let reply = message.reply.as_deref().unwrap_or_default();
-    let (position, published) = stored_at(reply).ok_or("a message that is of no stream")?;
+    let (sequence, published) = stored_at(reply).ok_or("a message that is of no stream")?;
     Ok(LogMessage {
-        position,
+        sequence,
         published,
         subject: message.subject,
         payload: message.payload,

@@ -20,7 +20,7 @@ pub(crate) struct Logged {
 
 /// What the follower hands on.
 pub(crate) enum Item {
-    /// The message at the next position.
+    /// The event at the next position.
     Message {
         position: u64,
         /// The namespace's token.

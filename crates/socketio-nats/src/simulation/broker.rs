@@ -8,7 +8,9 @@ use chatcluster_socketio::outside;
 use tokio::sync::mpsc;
 
 use crate::cells::{Answer, Change, Found, Page, Stored, Write};
+use crate::codec::Events;
 use crate::ports::{LogAck, LogMessage, LogState};
+use crate::stream::first_sequence;
 
 use super::world::State;
 
@@ -35,10 +37,17 @@ pub(super) struct Broker {
 /// A message of the log.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
-    pub(super) position: u64,
+    pub(super) sequence: u64,
     published: i64,
     subject: String,
-    pub(super) payload: Bytes,
+    payload: Bytes,
+}
+
+impl Kept {
+    /// Its events, by position.
+    pub(super) fn events(&self) -> Events {
+        Events::of(self.sequence, self.payload.clone())
+    }
 }
 
 pub(super) struct Log {
@@ -69,7 +78,7 @@ impl Broker {
             return state;
         }
         let now = outside::since_1970();
-        let first = now.as_secs() * 1_000_000;
+        let first = first_sequence();
         self.log = Some(Log {
             created: i64::try_from(now.as_nanos()).unwrap_or(0),
             first,
@@ -96,27 +105,27 @@ impl Broker {
         let (subject, id, payload) = kept;
         let log = self.log.as_mut()?;
         log.ids.retain(|_, (_, at)| *at + DEDUP_WINDOW > now);
-        if let Some((position, _)) = log.ids.get(&id) {
+        if let Some((sequence, _)) = log.ids.get(&id) {
             return Some(LogAck {
-                position: *position,
+                sequence: *sequence,
                 is_duplicate: true,
             });
         }
         log.last += 1;
         let kept = Kept {
-            position: log.last,
+            sequence: log.last,
             published: nanoseconds(outside::since_1970()),
             subject,
             payload,
         };
         log.ids.insert(id, (log.last, now));
         log.entries.push_back(kept.clone());
-        let position = log.last;
+        let sequence = log.last;
         if let Some(line) = self.lines.last_mut() {
             line.push(kept);
         }
         Some(LogAck {
-            position,
+            sequence,
             is_duplicate: false,
         })
     }
@@ -142,6 +151,11 @@ impl Broker {
 
     // --- accidents ---
 
+    /// How many messages the log holds.
+    pub(super) fn held(&self) -> usize {
+        self.log.as_ref().map_or(0, |log| log.entries.len())
+    }
+
     /// The last messages were never written to the disk.
     pub(super) fn set_back(&mut self, count: usize) {
         let Some(log) = &mut self.log else {
@@ -150,9 +164,9 @@ impl Broker {
         let left = log.entries.len().saturating_sub(count);
         let lost = log.entries.split_off(left);
         log.last -= lost.len() as u64;
-        log.ids.retain(|_, (position, _)| *position <= log.last);
+        log.ids.retain(|_, (sequence, _)| *sequence <= log.last);
         let mut line = self.lines.last().cloned().unwrap_or_default();
-        line.retain(|kept| kept.position <= log.last);
+        line.retain(|kept| kept.sequence <= log.last);
         self.lines.push(line);
     }
 
@@ -167,7 +181,7 @@ impl Broker {
         log.first = log
             .entries
             .front()
-            .map_or(log.last + 1, |kept| kept.position);
+            .map_or(log.last + 1, |kept| kept.sequence);
     }
 
     pub(super) fn delete(&mut self) {
@@ -192,16 +206,16 @@ impl State {
             consumer.next = consumer.next.max(log.first);
             let begin = log
                 .entries
-                .partition_point(|kept| kept.position < consumer.next);
+                .partition_point(|kept| kept.sequence < consumer.next);
             for kept in log.entries.range(begin..) {
-                consumer.next = kept.position + 1;
+                consumer.next = kept.sequence + 1;
                 out.push((consumer.link, consumer.into.clone(), kept.clone()));
             }
         }
         for (link, into, kept) in out {
             let arrive = move |_: &mut State| {
                 let message = LogMessage {
-                    position: kept.position,
+                    sequence: kept.sequence,
                     published: kept.published,
                     subject: kept.subject.into(),
                     payload: kept.payload,

@@ -61,10 +61,10 @@ impl Links {
         &self.all[link]
     }
 
-    pub(super) fn has_read(&mut self, link: usize, position: u64) {
+    pub(super) fn has_read(&mut self, link: usize, sequence: u64) {
         // What is read once more, for a session, says nothing of how far the node is.
         let to = &mut self.all[link].read_to;
-        *to = position.max(*to);
+        *to = sequence.max(*to);
     }
 
     /// Nobody has read more of the log than there is.
@@ -78,10 +78,10 @@ impl Links {
         self.all[link].is_leaving = true;
     }
 
-    /// Whether so many nodes live, none of them on its way in or out, and have all read beyond this position, or none has.
-    pub(super) fn agree_on(&self, position: u64, nodes: usize) -> bool {
+    /// Whether so many nodes live, none of them on its way in or out, and have all read beyond this sequence, or none has.
+    pub(super) fn agree_on(&self, sequence: u64, nodes: usize) -> bool {
         let living: Vec<_> = self.all.iter().filter(|link| !link.is_dead).collect();
-        let have_read = living.iter().filter(|link| link.read_to > position).count();
+        let have_read = living.iter().filter(|link| link.read_to > sequence).count();
         let are_in = living
             .iter()
             .all(|link| link.read_to > 0 && !link.is_leaving);

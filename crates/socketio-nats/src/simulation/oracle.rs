@@ -40,6 +40,8 @@ pub(super) struct Counts {
     pub(super) repeated: u64,
     pub(super) recovered: u64,
     pub(super) not_recovered: u64,
+    /// Messages of the log that held several events.
+    pub(super) shared: u64,
 }
 
 impl Counts {
@@ -49,6 +51,7 @@ impl Counts {
         self.repeated += other.repeated;
         self.recovered += other.recovered;
         self.not_recovered += other.not_recovered;
+        self.shared += other.shared;
     }
 }
 
@@ -148,7 +151,12 @@ impl Book {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.pages.lock().counts
+        let is_shared = |kept: &&Kept| kept.events().count() > 1;
+        let lines = self.world.with(|state| state.broker.lines.clone());
+        Counts {
+            shared: lines.iter().flatten().filter(is_shared).count() as u64,
+            ..self.pages.lock().counts
+        }
     }
 
     pub(super) fn connected(&self, sid: String, position: u64) {
@@ -198,8 +206,8 @@ impl Book {
     /// A client was told where its message is.
     pub(super) fn acknowledged(&self, id: u64, position: u64, is_kept: bool) {
         let is_there = self.world.with(|state| {
-            let mut kept = state.broker.lines.iter().flatten();
-            kept.any(|kept| kept.position == position && id_of(kept) == Some(id))
+            let mut events = state.broker.lines.iter().flatten().flat_map(Kept::events);
+            events.any(|(at, event)| at == position && id_of(&event) == Some(id))
         });
         if !is_there {
             self.fail(format!(
@@ -281,15 +289,16 @@ fn judge_by(
 
 fn read(line: &[Kept]) -> Vec<Published> {
     let mut keys = BTreeSet::new();
-    let published = line.iter().filter_map(|kept| {
-        let logged: Logged = codec::decode(&kept.payload).ok()?;
+    let events = line.iter().flat_map(Kept::events);
+    let published = events.filter_map(|(position, event)| {
+        let logged: Logged = codec::decode(&event).ok()?;
         let room = match &logged.envelope.target {
             Target::Rooms(rooms) => rooms.first().map(ToString::to_string),
             Target::All | Target::Session(_) => None,
         };
         Some(Published {
-            position: kept.position,
-            id: id_of(kept)?,
+            position,
+            id: id_of(&event)?,
             room,
             is_copy: logged.record.is_some_and(|record| !keys.insert(record.key)),
         })
@@ -298,8 +307,8 @@ fn read(line: &[Kept]) -> Vec<Published> {
 }
 
 /// The argument of the event.
-fn id_of(kept: &Kept) -> Option<u64> {
-    let logged: Logged = codec::decode(&kept.payload).ok()?;
+fn id_of(event: &[u8]) -> Option<u64> {
+    let logged: Logged = codec::decode(event).ok()?;
     let event = serde_json::to_value(&logged.envelope.event).ok()?;
     let (_, id) = event["json"].as_str()?.split_once(',')?;
     id.parse().ok()

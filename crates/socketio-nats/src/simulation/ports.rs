@@ -144,9 +144,11 @@ impl Log for Port {
                 let polled = messages.poll_recv(context);
                 // What has arrived is read only when somebody takes it: who begins anew leaves the rest.
                 if let Poll::Ready(Some(Ok(message))) = &polled {
-                    let position = message.position;
-                    port.world
-                        .with(|state| state.links.has_read(link, position));
+                    let sequence = message.sequence;
+                    port.world.with(|state| {
+                        state.links.has_read(link, sequence);
+                        state.note(format_args!("{link} has read {sequence}"));
+                    });
                 }
                 polled
             });

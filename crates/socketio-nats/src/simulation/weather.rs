@@ -105,7 +105,8 @@ impl State {
         self.note(format_args!("the broker is down for {time} ms"));
         self.cut_all();
         if self.weather.loses_data && self.random.one_in(2) {
-            let count = self.random.below(6);
+            // No more than there is: what was removed before is no loss now.
+            let count = self.random.below(6).min(self.broker.held());
             let end = self.broker.state().map_or(0, |log| log.last);
             // What only some have read can be lost without anybody's knowing that it was there, and who joins then does not
             // know either: nothing is promised for that.

@@ -22,7 +22,7 @@ const BATCHES: Batches = Batches {
 fn read(message: Message) -> LogOutcome {
     let text = std::str::from_utf8(&message.payload)?;
     Ok(LogMessage {
-        position: text.parse()?,
+        sequence: text.parse()?,
         published: 0,
         subject: message.subject,
         payload: message.payload,
@@ -87,7 +87,7 @@ impl Reading {
     async fn reads(&mut self, numbers: std::ops::Range<u64>) {
         for number in numbers {
             let message = within("a message", self.pull.next()).await;
-            assert_eq!(message.unwrap().unwrap().position, number);
+            assert_eq!(message.unwrap().unwrap().sequence, number);
         }
     }
 
