@@ -180,6 +180,10 @@ impl Adapter for NatsAdapter {
         self.shared.broker.peers.count()
     }
 
+    fn members_elsewhere(&self) -> usize {
+        self.shared.broker.peers.members()
+    }
+
     fn sessions(&self) -> &dyn Sessions {
         &self.shared.sessions
     }

@@ -29,7 +29,7 @@ use crate::opening::{Open, open_log};
 use crate::options::Options;
 use crate::peers::{JoinError, Peers, RelayPlace};
 use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
-use crate::ports::Ports;
+use crate::ports::{Ports, Wire};
 use crate::position::{last_of, whole_through};
 use crate::publisher::Publisher;
 use crate::read_model::{ReadModel, ResetError};
@@ -115,7 +115,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     meta: Arc<dyn Cells>,
     health: watch::Receiver<Option<String>>,
-    /// The namespaces that have a log.
+    /// The namespaces of this node.
     locals: Mutex<Vec<Weak<dyn Local>>>,
     /// Started with the first namespace.
     engine: Mutex<Option<Engine>>,
@@ -171,14 +171,12 @@ impl NatsCluster {
         counters: Arc<Counters>,
     ) -> Result<Self, Error> {
         let open = open_log(ports.clone(), &names, options, &counters, &read_models).await?;
-        let Open { source, log } = open;
-        let (now, created, begin, end) = log;
-        let pipeline = Pipeline::new(
-            now,
-            (last_of(begin), last_of(end)),
-            &read_models,
-            counters.clone(),
-        );
+        let Open {
+            source,
+            log: (now, created, begin, end),
+        } = open;
+        let ends = (last_of(begin), last_of(end));
+        let pipeline = Pipeline::new(now, ends, &read_models, counters.clone());
         let (items, received) = mpsc::channel(QUEUE);
         let (healthy, health) = watch::channel(Some("the log has not been read yet".to_owned()));
         let (log, into) = ((now, created, begin), (items.clone(), healthy));
@@ -194,20 +192,7 @@ impl NatsCluster {
             source,
             replays_asked,
         };
-        let peers = Peers::join(
-            ports.wire.clone(),
-            names.clone(),
-            node.clone(),
-            counters.clone(),
-        )
-        .await?;
-        let broker = Broker {
-            wire: ports.wire,
-            names: names.clone(),
-            peers,
-            counters: counters.clone(),
-            served: Arc::default(),
-        };
+        let broker = meet(ports.wire, &names, &node, &counters).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(absent::serve(broker.clone()));
         Ok(Self {
@@ -335,11 +320,34 @@ impl NatsCluster {
     }
 }
 
+/// Makes the other nodes and this one known to each other.
+async fn meet(
+    wire: Arc<dyn Wire>,
+    names: &Names,
+    node: &NodeId,
+    counters: &Arc<Counters>,
+) -> Result<Broker, JoinError> {
+    let (names, node, counters) = (names.clone(), node.clone(), counters.clone());
+    let peers = Peers::join(wire.clone(), names.clone(), node, counters.clone()).await?;
+    Ok(Broker {
+        wire,
+        names,
+        peers,
+        counters,
+        served: Arc::default(),
+    })
+}
+
 impl Shared {
-    /// The namespaces that have sessions, as far as they are still there.
+    /// The namespaces of this node, as far as they are still there.
     pub(crate) fn locals(&self) -> Vec<Arc<dyn Local>> {
         let locals = self.locals.lock();
         locals.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Sockets connected to this node.
+    fn members(&self) -> usize {
+        self.locals().iter().map(|local| local.members()).sum()
     }
 
     fn add_local(&self, local: Weak<dyn Local>) {
@@ -359,6 +367,9 @@ impl Shared {
             source,
             replays_asked,
         } = engine;
+        let weak = Arc::downgrade(self);
+        let count = move || weak.upgrade().map_or(0, |shared| shared.members());
+        self.broker.peers.count_members(Box::new(count));
         let mut tasks = self.tasks.lock();
         let models = self.pipeline.read_models().clone();
         tasks.spawn(replays::run(source, models, replays_asked));
@@ -386,9 +397,7 @@ impl Cluster for NatsCluster {
         local: Weak<dyn Local>,
     ) -> Arc<dyn Adapter> {
         let shared = self.shared.clone();
-        if delivery == Delivery::Logged {
-            shared.add_local(local.clone());
-        }
+        shared.add_local(local.clone());
         let adapter = NatsAdapter::open(shared.clone(), namespace, delivery, local);
         shared.start();
         Arc::new(adapter)

@@ -31,7 +31,7 @@ pub struct Counters {
     pub permissions_violated: Counter,
     /// Times that a subscription of this node was too slow, and something sent at most once was dropped.
     pub slow_consumers: Counter,
-    /// Attempts to publish to the log that were made again.
+    /// Attempts to publish a message to the log that were made again.
     pub publish_retries: Counter,
     /// Events that could not be logged in time.
     pub publish_failures: Counter,

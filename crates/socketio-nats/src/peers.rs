@@ -11,7 +11,7 @@
 mod table;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chatcluster_socketio::{NodeId, outside};
@@ -72,7 +72,10 @@ pub(crate) enum Note {
         incarnation: u64,
         /// Whether the node can follow the log.
         has_log: bool,
-        /// Last, and left out if there is none: as the releases without a relay wrote and read it.
+        /// Sockets connected to it.
+        #[serde(default)]
+        members: u32,
+        /// Last, and left out if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         relay: Option<RelayPlace>,
     },
@@ -81,6 +84,9 @@ pub(crate) enum Note {
         incarnation: u64,
     },
 }
+
+/// Counts the sockets of a node.
+pub(crate) type Count = Box<dyn Fn() -> usize + Send + Sync>;
 
 /// The nodes of the cluster, as this node sees them.
 pub(crate) struct Peers {
@@ -97,6 +103,8 @@ struct Shared {
     counters: Arc<Counters>,
     has_log: watch::Sender<bool>,
     relay: Mutex<Option<RelayPlace>>,
+    /// Counts the sockets of this node.
+    count: OnceLock<Count>,
     table: Mutex<Table>,
     /// A heartbeat is wanted now.
     greet: Notify,
@@ -128,6 +136,7 @@ impl Peers {
             counters,
             has_log: watch::Sender::new(false),
             relay: Mutex::default(),
+            count: OnceLock::new(),
             table: Mutex::default(),
             greet: Notify::new(),
             changes: watch::Sender::new(0),
@@ -177,6 +186,17 @@ impl Peers {
 
     pub(crate) fn places(&self) -> Vec<RelayPlace> {
         self.shared.table.lock().places()
+    }
+
+    /// Sockets connected to the other nodes, by their last heartbeats.
+    pub(crate) fn members(&self) -> usize {
+        self.shared.table.lock().members()
+    }
+
+    /// What the others are told from here on of the sockets of this node. Only the first time.
+    pub(crate) fn count_members(&self, count: Count) {
+        // Whoever came first counts the same ones.
+        let _first = self.shared.count.set(count);
     }
 
     /// Whether another node is known and neither dead nor gone.
@@ -284,6 +304,7 @@ impl Shared {
                 node,
                 incarnation,
                 has_log,
+                members,
                 relay,
             } => {
                 let said = Said {
@@ -291,7 +312,7 @@ impl Shared {
                     has_log,
                     relay,
                 };
-                let heard = self.table.lock().hear(&node, said, now);
+                let heard = self.table.lock().hear(&node, said, members, now);
                 match heard {
                     Heard::Known => return,
                     Heard::Full => return self.counters.heartbeats_refused.increment(),
@@ -333,10 +354,12 @@ impl Shared {
     }
 
     async fn heartbeat(&self) {
+        let members = self.count.get().map_or(0, |count| count());
         let note = Note::Heartbeat {
             node: self.node.clone(),
             incarnation: self.incarnation,
             has_log: *self.has_log.borrow(),
+            members: u32::try_from(members).unwrap_or(u32::MAX),
             relay: self.relay.lock().clone(),
         };
         self.say(&note).await;

@@ -460,6 +460,9 @@ mod tests {
             self.0.lock().push(entry.position);
         }
         fn advance(&self, _: u64) {}
+        fn members(&self) -> usize {
+            0
+        }
         fn has_members(&self) -> bool {
             self.2.load(Ordering::Relaxed)
         }
@@ -484,6 +487,9 @@ mod tests {
             self.0.lock().push(entry.clone());
         }
         fn advance(&self, _: u64) {}
+        fn members(&self) -> usize {
+            0
+        }
         fn has_members(&self) -> bool {
             false
         }

@@ -153,6 +153,8 @@ pub trait Local: Send + Sync + 'static {
     fn advance(&self, position: u64);
     /// Whether somebody is connected here, or is about to be: while nobody is, the log may be followed at leisure.
     fn has_members(&self) -> bool;
+    /// How many sockets are connected here.
+    fn members(&self) -> usize;
     /// The log cannot be followed any further from where this node was: it goes on after `position`, in `epoch`. Whoever
     /// is connected may have missed something, so every session ends, and none from before is recovered (semantics 11).
     fn restart(&self, epoch: u64, position: u64);
@@ -204,6 +206,10 @@ pub trait Adapter: Send + Sync + 'static {
 
     /// How many nodes serve this namespace now, this one included.
     fn node_count(&self) -> usize;
+
+    /// How many sockets are connected to the other nodes, as far as they have said: a moment ago, and maybe of other
+    /// namespaces, too.
+    fn members_elsewhere(&self) -> usize;
 
     /// The sessions of this namespace.
     fn sessions(&self) -> &dyn Sessions;

@@ -138,6 +138,13 @@ impl Namespace {
         self.adapter().node_count()
     }
 
+    /// Sockets connected to this node and to the others, as far as they have said: their part may be a second old, and may
+    /// count other namespaces, too. For what would be too much to tell very many.
+    #[must_use]
+    pub fn approximate_len(&self) -> usize {
+        self.local_len() + self.adapter().members_elsewhere()
+    }
+
     /// Sockets connected to this node.
     #[must_use]
     pub fn local_len(&self) -> usize {
@@ -288,6 +295,10 @@ impl Local for Namespace {
     fn has_members(&self) -> bool {
         let registry = self.registry.lock();
         registry.len() > 0 || !registry.arrivals.is_empty()
+    }
+
+    fn members(&self) -> usize {
+        self.local_len()
     }
 
     fn restart(&self, epoch: u64, position: u64) {

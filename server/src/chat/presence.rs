@@ -10,7 +10,8 @@ use crate::codes::Refusal;
 
 /// More members than this are counted, not listed.
 pub(super) const MAX_LISTED: usize = 500;
-/// Beyond this many on a node, coming and going is not announced: everybody telling everybody costs the square.
+/// Beyond this many in a place, on all nodes together, coming and going is not announced: everybody telling everybody costs
+/// the square, and a node that fills or drains would tell all the others of each client that it takes or lets go.
 const MAX_ANNOUNCED: usize = 200;
 
 pub(super) async fn on_typing(
@@ -69,9 +70,10 @@ pub(super) async fn on_who(
 /// Tells the others in the place that somebody came or went.
 pub(super) fn announce(s: &SocketRef, event: &str, room: Option<&Name>, name: &str) {
     let namespace = s.namespace();
+    // Of a room only those here are known: as many are taken to be on each node.
     let others = room.map_or_else(
-        || namespace.local_len(),
-        |room| namespace.local_room_len(&room.socket_room()),
+        || namespace.approximate_len(),
+        |room| namespace.local_room_len(&room.socket_room()) * namespace.node_count(),
     );
     if others <= MAX_ANNOUNCED {
         let card = Card {

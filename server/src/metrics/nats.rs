@@ -10,7 +10,7 @@ type Row = (&'static str, &'static str, fn(&Counters) -> u64);
 const LOG: [Row; 10] = [
     (
         "nats_publish_retries",
-        "Attempts to log an event made again",
+        "Attempts to log a message made again",
         |n| n.publish_retries.get(),
     ),
     (

@@ -223,6 +223,22 @@ describe("messages", () => {
     assert.deepEqual(of(a.left, null)[0], { room: null, id, name: "Bob" });
   });
 
+  it("where very many are, on all nodes together, nobody is told who comes and goes: not on a node with few of them either", async () => {
+    const crowd = await Promise.all(Array.from({ length: 200 }, () => enter(0)));
+    const a = await enter(1, { name: "Ada" });
+    const b = await enter(1, { name: "Bob" });
+    const { id } = b.socket;
+    b.socket.disconnect();
+    await until(async () => (await a.ask("who")).total === crowd.length + 1);
+    await a.say("fence");
+    await until(() => a.contents.at(-1) === "fence");
+    assert.deepEqual([...a.joined.all, ...a.left.all].filter(([notice]) => notice.id === id), []);
+    for (const { socket } of crowd) socket.disconnect();
+    await until(async () => (await a.ask("who")).total === 1);
+    const c = await enter(0);
+    await until(() => a.joined.all.some(([notice]) => notice.id === c.socket.id));
+  });
+
   it("who is announced as gone is gone: after a recovery the others' notices still add up to who is here", async () => {
     const [a, b] = [await enter(0), await enter(1)];
     const { id } = b.socket;

@@ -5,7 +5,7 @@ import { until } from "../../compat/support/wait.mjs";
 
 export const CLIENTS = Number(process.env.E2E_CLIENTS ?? 300);
 /** Messages a second, of all senders: people and backends. */
-export const RATE = 20;
+export const RATE = Number(process.env.E2E_RATE ?? 20);
 /** Clients come back as they do as the official client does unless it is told otherwise, and keep cookies as browsers do. */
 const CLIENT = { reconnectionDelay: 1_000, reconnectionDelayMax: 5_000, withCredentials: true };
 

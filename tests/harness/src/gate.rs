@@ -131,6 +131,10 @@ impl Local for GatedLocal {
         local.is_some_and(|local| local.has_members())
     }
 
+    fn members(&self) -> usize {
+        self.local.upgrade().map_or(0, |local| local.members())
+    }
+
     fn restart(&self, epoch: u64, position: u64) {
         let local = self.local.clone();
         self.gate.pass(move || {
@@ -216,6 +220,10 @@ impl Adapter for GatedAdapter {
 
     fn node_count(&self) -> usize {
         self.inner.node_count()
+    }
+
+    fn members_elsewhere(&self) -> usize {
+        self.inner.members_elsewhere()
     }
 
     fn sessions(&self) -> &dyn Sessions {

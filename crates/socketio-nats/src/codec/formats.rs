@@ -205,6 +205,7 @@ fn heartbeats(files: &mut Files) {
         node: NodeId::new("n"),
         incarnation: u64::MAX,
         has_log: true,
+        members: 300,
         relay,
     };
     files.hold("heartbeat-alone", &heartbeat(None));

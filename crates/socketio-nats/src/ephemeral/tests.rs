@@ -35,6 +35,9 @@ impl Local for Fake {
     fn advance(&self, _: u64) {}
     fn deliver(&self, _: &Arc<Entry>) {}
 
+    fn members(&self) -> usize {
+        0
+    }
     fn has_members(&self) -> bool {
         false
     }

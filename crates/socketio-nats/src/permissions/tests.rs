@@ -24,6 +24,9 @@ struct Quiet;
 impl Local for Quiet {
     fn deliver(&self, _: &Arc<Entry>) {}
     fn advance(&self, _: u64) {}
+    fn members(&self) -> usize {
+        0
+    }
     fn has_members(&self) -> bool {
         false
     }

@@ -145,10 +145,7 @@ impl Log for Port {
                 // What has arrived is read only when somebody takes it: who begins anew leaves the rest.
                 if let Poll::Ready(Some(Ok(message))) = &polled {
                     let sequence = message.sequence;
-                    port.world.with(|state| {
-                        state.links.has_read(link, sequence);
-                        state.note(format_args!("{link} has read {sequence}"));
-                    });
+                    port.world.with(|state| state.has_read(link, sequence));
                 }
                 polled
             });
@@ -263,6 +260,11 @@ impl Keys {
 }
 
 impl State {
+    fn has_read(&mut self, link: usize, sequence: u64) {
+        self.links.has_read(link, sequence);
+        self.note(format_args!("{link} has read {sequence}"));
+    }
+
     /// A session was given its window although its node lives.
     fn note_sweep(&mut self, by: usize, write: &Write) {
         let Change::Put { value, .. } = &write.change else {

@@ -239,6 +239,15 @@ impl Adapter for MemoryAdapter {
         self.joined.nodes.lock().len()
     }
 
+    fn members_elsewhere(&self) -> usize {
+        let others: Vec<_> = {
+            let nodes = self.joined.nodes.lock();
+            let others = nodes.iter().filter(|link| link.node != self.node);
+            others.filter_map(|link| link.local.upgrade()).collect()
+        };
+        others.iter().map(|local| local.members()).sum()
+    }
+
     fn sessions(&self) -> &dyn Sessions {
         &self.joined.sessions
     }

@@ -130,6 +130,9 @@ impl Adapter for SlowAdapter {
     fn node_count(&self) -> usize {
         self.inner.node_count()
     }
+    fn members_elsewhere(&self) -> usize {
+        self.inner.members_elsewhere()
+    }
     fn sessions(&self) -> &dyn Sessions {
         &self.sessions
     }

@@ -19,6 +19,7 @@ over_each_adapter_and_delivery!(
     the_sockets_of_a_room_are_fetched_with_rooms_and_data,
     fetching_obeys_except_and_local,
     a_node_that_does_not_answer_is_named_when_sockets_are_fetched,
+    each_node_knows_about_how_many_sockets_all_have,
 );
 
 /// Which clients are in a room, by who gets what is sent there.
@@ -212,5 +213,15 @@ async fn a_node_that_does_not_answer_is_named_when_sockets_are_fetched(
     assert_eq!(ids, sids([&a, &b]));
     let missing: Vec<_> = found.missing.iter().map(ToString::to_string).collect();
     assert_eq!(missing, ["n2"]);
+    nodes.stop().await;
+}
+
+async fn each_node_knows_about_how_many_sockets_all_have(cluster: &dyn ClusterUnderTest) {
+    let (nodes, clients) = three(cluster).await;
+    let main = nodes[0].main();
+    until("all are counted", || main.approximate_len() == 3).await;
+    let [_, b, c] = clients;
+    drop((b, c));
+    until("only one is left", || main.approximate_len() == 1).await;
     nodes.stop().await;
 }

@@ -91,6 +91,8 @@ async fn there_is_neither_pid_nor_offset_and_who_returns_is_somebody_new(
     carried.pid = Some("AAAAAAAAAAAAAAAAAAAAAAAA".to_owned());
     carried.offset = Some("c1.1.1".to_owned());
     nodes[2].main().emit("m", &"missed").unwrap();
+    // The node to come back to has had it.
+    other.nth_event("m", 1).await;
     let back = nodes[1].resume(&carried).await;
     assert!(!back.has_recovered(&carried) && back.pid().is_none());
     assert_ne!(back.sid(), carried.sid);

@@ -30,6 +30,9 @@ impl Local for Counting {
     fn has_members(&self) -> bool {
         true
     }
+    fn members(&self) -> usize {
+        0
+    }
     fn restart(&self, _: u64, _: u64) {}
     fn receive(&self, _: Cast) {}
     fn answer(self: Arc<Self>, _: Request) -> BoxFuture<'static, Answer> {
