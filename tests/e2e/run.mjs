@@ -8,7 +8,7 @@ import { basename, dirname, join } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { fileURLToPath } from "node:url";
-import { RATE } from "./support/load.mjs";
+import { rateFor } from "./support/load.mjs";
 import { write } from "./support/report.mjs";
 import { Table } from "./support/table.mjs";
 
@@ -74,7 +74,7 @@ async function main() {
   console.log(`\n${table.text()}`);
   if (process.argv.includes("--report")) {
     const { serverVersion } = JSON.parse(execFileSync("kubectl", ["version", "-o", "json"], { encoding: "utf8" }));
-    write(join(ROOT, "docs/e2e.md"), table, { platform, kubernetes: serverVersion.gitVersion, clients: process.env.E2E_CLIENTS, rate: RATE, profile: basename(process.env.E2E_IMAGES ?? "release"), seconds: (Date.now() - begin) / 1000 });
+    write(join(ROOT, "docs/e2e.md"), table, { platform, kubernetes: serverVersion.gitVersion, clients: process.env.E2E_CLIENTS, rate: rateFor(Number(process.env.E2E_CLIENTS)), profile: basename(process.env.E2E_IMAGES ?? "release"), seconds: (Date.now() - begin) / 1000 });
   }
   if (existsSync(ARTIFACTS)) console.log(`what is left of failures: ${ARTIFACTS}`);
   return table.isGreen ? 0 : 1;

@@ -251,7 +251,8 @@ for (const [mode, options] of Object.entries(MODES)) {
     });
 
     fresh("rooms joined and left around the cut show exactly what the client was entitled to", async () => {
-      const [socket, other] = [await connect(), await connect()];
+      // the third one is where the first one is
+      const [socket, other, neighbour] = [await connect(), await connect(), await connect()];
       const { id } = socket;
       const got = collect(socket, "m");
       await publish(other, ["a"], "a before joining");
@@ -265,12 +266,13 @@ for (const [mode, options] of Object.entries(MODES)) {
       clients.cut(socket, "silent");
       await publish(other, ["a"], 2);
       await publish(other, ["b"], "b while away");
+      // leaving and joining count from where the node's pipeline is: the events before them must have come through
+      await settled(other, neighbour);
       await ask(other, "sockets-leave", { rooms: [id] }, "a");
       await publish(other, ["a"], "a after the server took it out");
       await ask(other, "sockets-join", { rooms: [id] }, "c");
       await publish(other, ["c"], 3);
-      // a join counts from where the node's pipeline is: the events before it must have come through
-      await settled(other);
+      await settled(other, neighbour);
       await ask(other, "sockets-join", { rooms: [id] }, "a");
       await publish(other, ["a"], 4);
       release();

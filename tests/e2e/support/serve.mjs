@@ -4,7 +4,7 @@ import { API, Backends, tokens } from "./backends.mjs";
 import { ChatCluster } from "./chat-cluster.mjs";
 
 /** Clients of a pod that leave it within a second. */
-export const PACE = Number(process.env.E2E_PACE ?? 100);
+export const PACE = 100;
 
 /**
  * @param {<T>(thing: T & {close: () => unknown}) => T} open closes it with the case
