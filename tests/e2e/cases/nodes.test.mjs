@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { assertWell } from "../../compat/nats/load.mjs";
 import { until } from "../../compat/support/wait.mjs";
 import { get, kubectl, list } from "../support/kubectl.mjs";
-import { underLoad } from "../support/load.mjs";
+import { assertPace, underLoad } from "../support/load.mjs";
 import { cut, HAS_FAULTS, heal, powerOff, powerOn } from "../support/platform.mjs";
 import { scenario } from "../support/scenario.mjs";
 import { PACE, serve } from "../support/serve.mjs";
@@ -73,7 +73,7 @@ scenario("kubectl drain of a node: its pod lets its clients go at the pace, and 
     assertWell(seen);
     assert.ok(seen.returns > 0, "it had clients");
     assert.ok(seen.histogram.length <= 2, `each client reconnects once at most: ${seen.histogram}`);
-    assert.ok(seen.figures["ended within a second"] <= PACE * 1.1, `the pace is ${PACE}: ${seen.figures["ended within a second"]}`);
+    assertPace(seen.figures, PACE);
   } finally {
     await kubectl(["uncordon", nodeName]);
   }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { assertWell } from "../../compat/nats/load.mjs";
 import { condition, NEXT_IMAGE, untruths } from "../support/chat-cluster.mjs";
-import { underLoad } from "../support/load.mjs";
+import { assertPace, underLoad } from "../support/load.mjs";
 import { scenario } from "../support/scenario.mjs";
 import { PACE, serve } from "../support/serve.mjs";
 
@@ -21,7 +21,7 @@ scenario("a new image for three pods: each client reconnects once at most, at th
   for (const { metadata, spec } of await cluster.pods()) assert.match(spec.containers[0].image, /:2$/, metadata.name);
   assertWell(seen);
   assert.ok(seen.histogram.length <= 2, `each client reconnects once at most: ${seen.histogram}`);
-  assert.ok(seen.figures["ended within a second"] <= PACE * 1.1, `the pace is ${PACE}: ${seen.figures["ended within a second"]}`);
+  assertPace(seen.figures, PACE);
   assert.ok(seen.figures["away ms p99"] <= AWAY, `away: ${seen.figures["away ms p99"]} ms`);
   assert.deepEqual(untruths(cluster), []);
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { assertWell } from "../../compat/nats/load.mjs";
 import { untruths } from "../support/chat-cluster.mjs";
 import { kubectl } from "../support/kubectl.mjs";
-import { underLoad } from "../support/load.mjs";
+import { assertPace, underLoad } from "../support/load.mjs";
 import { scenario } from "../support/scenario.mjs";
 import { PACE, serve } from "../support/serve.mjs";
 
@@ -31,6 +31,6 @@ scenario("a scale-down drains at the pace, and nobody is on a pod that ends", 18
   assertWell(seen);
   assert.ok(seen.returns > 0, "clients were on the pods that went");
   assert.ok(seen.histogram.length <= 2, `each client moves once at most: ${seen.histogram}`);
-  assert.ok(seen.figures["ended within a second"] <= PACE * 1.1, `the pace is ${PACE}: ${seen.figures["ended within a second"]}`);
+  assertPace(seen.figures, PACE);
   assert.deepEqual(untruths(cluster), []);
 });

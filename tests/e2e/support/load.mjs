@@ -1,5 +1,7 @@
 // People who chat through the ingress, and backends that emit by the API, while something happens to the cluster; judged by
 // the people's own lists.
+import assert from "node:assert/strict";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Load } from "../../compat/nats/load.mjs";
 import { until } from "../../compat/support/wait.mjs";
 
@@ -46,19 +48,22 @@ export async function underLoad(t, { plane, backends }, happens, { clients = CLI
     for (const member of load.members) member.ends = ends ?? member.ends;
     await load.flows(2 * RATE);
     const begin = Date.now();
+    const stalls = monitorEventLoopDelay({ resolution: 10 });
+    stalls.enable();
     await happens();
     const seconds = (Date.now() - begin) / 1000;
     await load.allHere();
     await load.flows(2 * RATE);
     await load.rest();
-    return report(t, load, seconds);
+    stalls.disable();
+    return report(t, load, seconds, Math.round(stalls.max / 1e6));
   } finally {
     load.close();
   }
 }
 
-/** What was seen, with the figures of docs/e2e.md. @param {import("node:test").TestContext} t @param {Load} load @param {number} seconds */
-function report(t, load, seconds) {
+/** What was seen, with the figures of docs/e2e.md. @param {import("node:test").TestContext} t @param {Load} load @param {number} seconds @param {number} stall */
+function report(t, load, seconds, stall) {
   const verdict = load.verdict();
   const returns = load.members.flatMap((member) => member.returns);
   const away = returns.map((end) => end.away).sort((a, b) => a - b);
@@ -74,6 +79,7 @@ function report(t, load, seconds) {
     recovered: verdict.recovered,
     "clients by reconnects": histogram,
     "ended within a second": peak(returns.map(({ at }) => at)),
+    "own longest stall ms": stall,
     "away ms p50": quantile(away, 0.5),
     "away ms p99": quantile(away, 0.99),
     "away ms max": away.at(-1) ?? 0,
@@ -85,4 +91,13 @@ function report(t, load, seconds) {
   for (const client of verdict.unrecovered.slice(0, 10)) t.diagnostic(`not recovered: ${client}`);
   for (const member of verdict.wrong.slice(0, 10)) t.diagnostic(`wrong: ${JSON.stringify(member)}`);
   return { ...verdict, figures, histogram };
+}
+
+/**
+ * Connections ended at the pace, plus a tenth. Who stood still for a while sees what ended meanwhile at once: so much longer is the second.
+ * @param {Record<string, any>} figures @param {number} pace
+ */
+export function assertPace(figures, pace) {
+  const [ended, stall] = [figures["ended within a second"], figures["own longest stall ms"]];
+  assert.ok(ended <= pace * 1.1 * (1 + stall / 1_000), `the pace is ${pace}: ${ended} ended within a second, seen by who stood still for ${stall} ms at most`);
 }
