@@ -27,9 +27,9 @@ use crate::names::{BadPrefix, Names};
 use crate::nats;
 use crate::opening::{Open, open_log};
 use crate::options::Options;
-use crate::peers::{JoinError, Peers, RelayPlace};
+use crate::peers::{JoinError, RelayPlace};
 use crate::pipeline::{Item, Pipeline, Progress, QUEUE};
-use crate::ports::{Ports, Wire};
+use crate::ports::Ports;
 use crate::position::{last_of, whole_through};
 use crate::publisher::Publisher;
 use crate::read_model::{ReadModel, ResetError};
@@ -192,7 +192,7 @@ impl NatsCluster {
             source,
             replays_asked,
         };
-        let broker = meet(ports.wire, &names, &node, &counters).await?;
+        let broker = Broker::join(ports.wire, &names, &node, &counters).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(absent::serve(broker.clone()));
         Ok(Self {
@@ -318,24 +318,6 @@ impl NatsCluster {
         let mut tasks = std::mem::take(&mut *self.shared.tasks.lock());
         tasks.shutdown().await;
     }
-}
-
-/// Makes the other nodes and this one known to each other.
-async fn meet(
-    wire: Arc<dyn Wire>,
-    names: &Names,
-    node: &NodeId,
-    counters: &Arc<Counters>,
-) -> Result<Broker, JoinError> {
-    let (names, node, counters) = (names.clone(), node.clone(), counters.clone());
-    let peers = Peers::join(wire.clone(), names.clone(), node, counters.clone()).await?;
-    Ok(Broker {
-        wire,
-        names,
-        peers,
-        counters,
-        served: Arc::default(),
-    })
 }
 
 impl Shared {

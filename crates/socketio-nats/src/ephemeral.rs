@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_nats::{Subject, SubscribeError};
 use bytes::Bytes;
+use chatcluster_socketio::NodeId;
 use chatcluster_socketio::adapter::{Answers, Cast, Local, Request};
 use chatcluster_socketio::level::Level;
 use futures_util::future::BoxFuture;
@@ -24,7 +25,7 @@ use crate::casts;
 use crate::codec;
 use crate::counters::Counters;
 use crate::names::Names;
-use crate::peers::Peers;
+use crate::peers::{JoinError, Peers};
 use crate::ports::{Letters, Wire};
 use crate::queue::{Queue, Refused, Taker, Weight};
 use crate::requests::{self, Asks};
@@ -43,6 +44,26 @@ pub(crate) struct Broker {
     pub(crate) counters: Arc<Counters>,
     /// Requests of the other namespaces are answered for them.
     pub(crate) served: Arc<Served>,
+}
+
+impl Broker {
+    /// Makes the other nodes and this one known to each other.
+    pub(crate) async fn join(
+        wire: Arc<dyn Wire>,
+        names: &Names,
+        node: &NodeId,
+        counters: &Arc<Counters>,
+    ) -> Result<Self, JoinError> {
+        let (names, node, counters) = (names.clone(), node.clone(), counters.clone());
+        let peers = Peers::join(wire.clone(), names.clone(), node, counters.clone()).await?;
+        Ok(Self {
+            wire,
+            names,
+            peers,
+            counters,
+            served: Arc::default(),
+        })
+    }
 }
 
 /// Casts and requests of one namespace.
