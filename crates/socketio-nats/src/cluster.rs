@@ -282,9 +282,9 @@ impl NatsCluster {
         self.shared.publisher.waiting()
     }
 
-    /// How many messages of the log this node has to read before it is up to date; 0 once it is. It reads on from there, and has to
-    /// read everything anew when the log becomes another one: clients are let in at 0 only, or they would be sent old
-    /// messages as new ones.
+    /// How many messages of the log this node has to read before it is up to date; 0 once it is. It reads on from there,
+    /// and has to read everything anew when the log becomes another one: clients are let in at 0 only, or they would be sent
+    /// old messages as new ones.
     #[must_use]
     pub fn behind(&self) -> u64 {
         let progress = *self.shared.pipeline.progress().borrow();

@@ -1,5 +1,5 @@
-//! The form of everything that this crate puts on the broker: one byte for the version, then MessagePack. In the log several of
-//! them may share a message (`bundle`).
+//! The form of everything that this crate puts on the broker: one byte for the version, then MessagePack. In the log
+//! several of them may share a message (`bundle`).
 //!
 //! | version | a structure is | written by | read by |
 //! | --- | --- | --- | --- |

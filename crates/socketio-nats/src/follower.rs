@@ -1,7 +1,7 @@
 //! Reads the whole log, in order and without a hole, or says that it cannot (semantics 11).
 //!
-//! The next message's sequence is always one more than the last; everything else is a gap. Every two seconds the stream is asked where
-//! it ends: below us means that sequences are given out again.
+//! The next message's sequence is always one more than the last; everything else is a gap. Every two seconds the stream is
+//! asked where it ends: below us means that sequences are given out again.
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -50,8 +50,8 @@ pub(crate) async fn open_buckets(ports: &Ports) -> Result<(), Error> {
     ports.sessions.ensure().await
 }
 
-/// The epoch of the log whose last sequence is `end`; rows of another one are given up. Rows above its end say that it was set back
-/// while nobody looked.
+/// The epoch of the log whose last sequence is `end`; rows of another one are given up. Rows above its end say that it was
+/// set back while nobody looked.
 async fn begin_epoch(
     epoch: &Epoch,
     created: i64,

@@ -268,8 +268,6 @@ impl Lanes {
             Err(Failure::TooLarge) if message.is_one_event_tried_once() => {
                 Err(AppendError::TooLarge)
             }
-            // Another server than the one it was made for, or tried with, takes less.
-            Err(Failure::TooLarge) => Err(AppendError::Unanswered),
             Err(Failure::Again(cause)) if Instant::now() < message.deadline() => {
                 self.counters.publish_retries.increment();
                 tracing::debug!(
@@ -281,21 +279,25 @@ impl Lanes {
                 let wait = back_off(message.attempts);
                 return self.attempt(number, wait);
             }
-            Err(Failure::Again(cause)) => {
-                self.counters
-                    .publish_failures
-                    .add(message.jobs.len() as u64);
-                tracing::warn!(
-                    attempts = message.attempts,
-                    events = message.jobs.len(),
-                    cause,
-                    "the log does not answer about an event"
-                );
-                // An attempt of it may have reached the log, or still lie in the connection's buffer.
-                Err(AppendError::Unanswered)
+            Err(Failure::Again(cause)) => Err(self.give_up(message, &cause)),
+            Err(Failure::TooLarge) => {
+                Err(self.give_up(message, "this server takes less than the one before"))
             }
         };
         self.settle(number, fate);
+    }
+
+    /// An attempt of it may have reached the log, or still lie in the connection's buffer.
+    fn give_up(&self, message: &Message, cause: &str) -> AppendError {
+        let events = message.jobs.len();
+        self.counters.publish_failures.add(events as u64);
+        tracing::warn!(
+            attempts = message.attempts,
+            events,
+            cause,
+            "the log does not answer about an event"
+        );
+        AppendError::Unanswered
     }
 
     /// A message has its fate, and its lanes are free.
