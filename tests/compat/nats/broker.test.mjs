@@ -14,7 +14,7 @@ describe(TITLE, () => {
   underLoad(
     `NATS stands still for ${lasting(5_000) / 1000} s: connections stay`,
     async (cluster) => {
-      cluster.nats.pause();
+      await cluster.nats.pause();
       // the fault itself: so long
       await pause(lasting(5_000));
       cluster.nats.resume();

@@ -32,21 +32,21 @@ describe(TITLE, () => {
 
   underLoad("a server stands still until the others take it for dead, half of its clients go, and it wakes up", async (cluster, load) => {
     const going = load.on(1).filter((_, i) => i % 2 === 0);
-    cluster.servers[1].signal("SIGSTOP");
+    await cluster.servers[1].pause();
     load.cut(going);
     // longer than three heartbeats and a bit: the fault itself
     await pause(6_000);
-    cluster.servers[1].signal("SIGCONT");
+    cluster.servers[1].resume();
     return going.length;
   });
 
   underLoad("a server stands still for 8 s, its clients stay, and it catches up in bounded memory", async (cluster, load) => {
     const server = cluster.servers[1];
     const before = memory(server.pid, "VmRSS");
-    server.signal("SIGSTOP");
+    await server.pause();
     // the fault itself: so long
     await pause(8_000);
-    server.signal("SIGCONT");
+    server.resume();
     await load.flows(SPAN);
     const growth = memory(server.pid, "VmHWM") - before;
     assert.ok(growth < 100, `resident memory grew by ${growth} MiB`);
@@ -60,10 +60,10 @@ if (lasting(0) > 0) {
       "a server stands still for 60 s: its clients notice, and are recovered on another",
       async (cluster, load) => {
         const going = load.on(1).length;
-        cluster.servers[1].signal("SIGSTOP");
+        await cluster.servers[1].pause();
         // longer than a client waits for a ping: the fault itself
         await pause(lasting(0));
-        cluster.servers[1].signal("SIGCONT");
+        cluster.servers[1].resume();
         return going;
       },
       { ends: /^(transport (close|error)|ping timeout)$/ },

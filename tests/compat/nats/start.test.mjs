@@ -149,7 +149,7 @@ describe("servers that lose NATS", { concurrency: true }, () => {
     const cluster = await startCluster({ config: CONFIG });
     const people = new People();
     try {
-      cluster.nats.pause();
+      await cluster.nats.pause();
       const { socket } = people.begin(cluster.urls[0]);
       const refusals = [];
       socket.on("connect_error", (error) => {

@@ -129,14 +129,14 @@ export class Nats {
     return this.start();
   }
 
-  /** SIGSTOP: connections stay, new ones are taken by the kernel, nothing is answered. */
+  /** SIGSTOP: connections stay, new ones are taken by the kernel, nothing is answered once this resolves. */
   pause() {
-    this.#running().signal("SIGSTOP");
+    return this.#running().pause();
   }
 
   /** SIGCONT. */
   resume() {
-    this.#running().signal("SIGCONT");
+    this.#running().resume();
   }
 
   /** Ends it for good, whatever state it is in, and removes its store. */

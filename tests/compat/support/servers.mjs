@@ -9,7 +9,7 @@
 // Node's own servers for the two fixtures, a model of our recovery rules for the chat.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -112,6 +112,23 @@ export class Server {
   /** @param {NodeJS.Signals} name */
   signal(name) {
     this.#child.kill(name);
+  }
+
+  /** SIGSTOP, and wait until it has come to a halt: on a busy machine its threads go on for a while after the signal. */
+  async pause() {
+    this.signal("SIGSTOP");
+    await until(() => this.#hasHalted, STOP_DEADLINE, `process ${this.pid} halts`);
+  }
+
+  /** SIGCONT: ends {@link pause}. */
+  resume() {
+    this.signal("SIGCONT");
+  }
+
+  get #hasHalted() {
+    const threads = `/proc/${this.pid}/task`;
+    // the state follows the name, which may hold anything
+    return readdirSync(threads).every((id) => /^.*\) T /s.test(readFileSync(join(threads, id, "stat"), "utf8")));
   }
 
   /** Resolves when the process has ended, however long that takes. */
