@@ -5,9 +5,10 @@ import { jetStream, NatsClient } from "../support/jetstream.mjs";
 import { sumOf } from "../support/metrics.mjs";
 import { startCluster } from "../support/nats.mjs";
 import { SOON, until } from "../support/wait.mjs";
-import { assertWell, Load } from "./load.mjs";
+import { Load } from "./load.mjs";
 import { row } from "./table.mjs";
 import { CONFIG, DEADLINE, figures, lasting } from "./under-load.mjs";
+import { assertWell } from "./verdict.mjs";
 
 const COUNT = lasting(500, 5_000);
 /** Of the server that is killed. */

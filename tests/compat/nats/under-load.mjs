@@ -6,8 +6,9 @@ import { it } from "node:test";
 import { People, UNLIMITED } from "../chat/people.mjs";
 import { notRecovered } from "../support/metrics.mjs";
 import { startCluster } from "../support/nats.mjs";
-import { assertWell, Load } from "./load.mjs";
+import { Load } from "./load.mjs";
 import { row } from "./table.mjs";
+import { assertWell } from "./verdict.mjs";
 
 export const LONG = Boolean(process.env.NATS_LONG);
 export const CLIENTS = Number(process.env.NATS_CLIENTS ?? 60);
@@ -72,8 +73,7 @@ async function run(t, fault, { proxied, nats: startNats, config, ends, rate = RA
   try {
     cluster = await startCluster({ servers: proxied ? SERVERS - 1 : SERVERS, config: { ...CONFIG, ...config }, nats });
     if (proxied) await cluster.addBehindProxy();
-    load = await Load.start(cluster, { clients: CLIENTS, rate });
-    for (const member of load.members) member.ends = ends ?? member.ends;
+    load = await Load.start(cluster, { clients: CLIENTS, rate, ends });
     await load.flows(SPAN);
     const begin = Date.now();
     const reconnects = await fault(cluster, load);

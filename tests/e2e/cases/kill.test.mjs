@@ -1,6 +1,6 @@
 // A pod's process ends without a word.
 import assert from "node:assert/strict";
-import { assertWell } from "../../compat/nats/load.mjs";
+import { assertWell } from "../../compat/nats/verdict.mjs";
 import { until } from "../../compat/support/wait.mjs";
 import { underLoad } from "../support/load.mjs";
 import { killContainer } from "../support/platform.mjs";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
-import { assertWell } from "../../compat/nats/load.mjs";
+import { assertWell } from "../../compat/nats/verdict.mjs";
 import { until } from "../../compat/support/wait.mjs";
 import { kubectl, list } from "../support/kubectl.mjs";
 import { underLoad } from "../support/load.mjs";

@@ -1,6 +1,6 @@
 // NATS as the operator runs it.
 import assert from "node:assert/strict";
-import { assertWell } from "../../compat/nats/load.mjs";
+import { assertWell } from "../../compat/nats/verdict.mjs";
 import { until } from "../../compat/support/wait.mjs";
 import { get, kubectl } from "../support/kubectl.mjs";
 import { underLoad } from "../support/load.mjs";

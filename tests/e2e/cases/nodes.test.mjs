@@ -1,6 +1,6 @@
 // Nodes that lose their power, their cable, or their pods by order.
 import assert from "node:assert/strict";
-import { assertWell } from "../../compat/nats/load.mjs";
+import { assertWell } from "../../compat/nats/verdict.mjs";
 import { until } from "../../compat/support/wait.mjs";
 import { get, kubectl, list } from "../support/kubectl.mjs";
 import { assertPace, underLoad } from "../support/load.mjs";

@@ -1,6 +1,6 @@
 // The operator dies, is absent, is doubled, is upgraded: clusters do not notice.
 import assert from "node:assert/strict";
-import { assertWell } from "../../compat/nats/load.mjs";
+import { assertWell } from "../../compat/nats/verdict.mjs";
 import { until } from "../../compat/support/wait.mjs";
 import { NEXT_IMAGE, untruths } from "../support/chat-cluster.mjs";
 import { kubectl, list } from "../support/kubectl.mjs";

@@ -1,6 +1,6 @@
 // A new image under load: the case that the operator exists for.
 import assert from "node:assert/strict";
-import { assertWell } from "../../compat/nats/load.mjs";
+import { assertWell } from "../../compat/nats/verdict.mjs";
 import { condition, NEXT_IMAGE, untruths } from "../support/chat-cluster.mjs";
 import { assertPace, underLoad } from "../support/load.mjs";
 import { scenario } from "../support/scenario.mjs";

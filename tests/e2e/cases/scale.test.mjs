@@ -1,6 +1,6 @@
 // More pods and fewer, under load.
 import assert from "node:assert/strict";
-import { assertWell } from "../../compat/nats/load.mjs";
+import { assertWell } from "../../compat/nats/verdict.mjs";
 import { untruths } from "../support/chat-cluster.mjs";
 import { kubectl } from "../support/kubectl.mjs";
 import { assertPace, underLoad } from "../support/load.mjs";

@@ -1,5 +1,5 @@
 // Backends of a ChatCluster: whoever has its token asks the pods behind its Service for them.
-import { Backend, TOKEN } from "../../compat/support/api.mjs";
+import { TOKEN } from "../../compat/support/api.mjs";
 import { Endpoints } from "./endpoints.mjs";
 import { apply } from "./kubectl.mjs";
 
@@ -10,15 +10,25 @@ export const tokens = (namespace) =>
 
 export class Backends {
   #endpoints;
+  /** @type {Set<(origins: string[]) => void>} */
+  #followers = new Set();
 
   /** @param {import("./chat-cluster.mjs").ChatCluster} cluster */
   constructor({ namespace, name }) {
-    this.#endpoints = new Endpoints(namespace, `${name}-api`);
+    this.#endpoints = new Endpoints(namespace, `${name}-api`, () => {
+      for (const tell of this.#followers) tell(this.origins);
+    });
   }
 
-  /** One for each pod that takes requests now. */
-  get all() {
-    return this.#endpoints.ready.map(({ address }) => new Backend(`http://${address}`));
+  /** Where pods take requests now. */
+  get origins() {
+    return this.#endpoints.ready.map(({ address }) => `http://${address}`);
+  }
+
+  /** Tells of each change until the returned function is called. @param {(origins: string[]) => void} tell */
+  follow(tell) {
+    this.#followers.add(tell);
+    return () => void this.#followers.delete(tell);
   }
 
   close() {

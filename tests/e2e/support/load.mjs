@@ -1,9 +1,9 @@
 // People who chat through the ingress, and backends that emit by the API, while something happens to the cluster; judged by
 // the people's own lists.
 import assert from "node:assert/strict";
-import { monitorEventLoopDelay } from "node:perf_hooks";
-import { Load } from "../../compat/nats/load.mjs";
+import { verdict } from "../../compat/nats/verdict.mjs";
 import { until } from "../../compat/support/wait.mjs";
+import { Crowd } from "./crowd.mjs";
 
 export const CLIENTS = Number(process.env.E2E_CLIENTS ?? 300);
 /**
@@ -36,68 +36,65 @@ export function peak(moments) {
 /**
  * Runs `happens` under load, and returns what the clients saw.
  * @param {import("node:test").TestContext} t
- * @param {{plane: {url: string}, backends: {all: import("../../compat/support/api.mjs").Backend[]}}} chat
+ * @param {{plane: {url: string}, backends: import("./backends.mjs").Backends}} chat
  * @param {() => Promise<unknown>} happens
  * @param {{clients?: number, ends?: RegExp}} [options] `ends`: how connections may end
  */
 export async function underLoad(t, { plane, backends }, happens, { clients = CLIENTS, ends } = {}) {
-  await until(() => backends.all.length > 0, PODS_SEEN, "backends see a pod");
-  const cluster = { urls: [plane.url], get backends() { return backends.all; } };
-  const load = await Load.start(cluster, { clients, rate: RATE, client: CLIENT });
+  await until(() => backends.origins.length > 0, PODS_SEEN, "backends see a pod");
+  const crowd = await Crowd.start(plane.url, backends, { clients, rate: RATE, client: CLIENT, ends });
   try {
-    for (const member of load.members) member.ends = ends ?? member.ends;
-    await load.flows(2 * RATE);
+    await crowd.flows(2 * RATE);
+    await crowd.watch();
     const begin = Date.now();
-    const stalls = monitorEventLoopDelay({ resolution: 10 });
-    stalls.enable();
     await happens();
     const seconds = (Date.now() - begin) / 1000;
-    await load.allHere();
-    await load.flows(2 * RATE);
-    await load.rest();
-    stalls.disable();
-    return report(t, load, seconds, Math.round(stalls.max / 1e6));
+    await crowd.allHere();
+    await crowd.flows(2 * RATE);
+    await crowd.rest();
+    return report(t, await crowd.seen(), seconds);
   } finally {
-    load.close();
+    crowd.close();
   }
 }
 
-/** What was seen, with the figures of docs/e2e.md. @param {import("node:test").TestContext} t @param {Load} load @param {number} seconds @param {number} stall */
-function report(t, load, seconds, stall) {
-  const verdict = load.verdict();
-  const returns = load.members.flatMap((member) => member.returns);
+/** What was seen, with the figures of docs/e2e.md. @param {import("node:test").TestContext} t @param {Awaited<ReturnType<Crowd["seen"]>>} parts @param {number} seconds */
+function report(t, parts, seconds) {
+  const seen = verdict(parts.map(({ record }) => record));
+  const members = parts.flatMap(({ record }) => record.members);
+  const returns = members.flatMap((member) => member.returns);
   const away = returns.map((end) => end.away).sort((a, b) => a - b);
-  const counts = load.members.map((member) => member.returns.length);
+  const counts = members.map((member) => member.returns.length);
   const histogram = Array.from({ length: Math.max(...counts) + 1 }, (_, n) => counts.filter((count) => count === n).length);
   const figures = {
     clients: counts.length,
     seconds,
-    acknowledged: verdict.acknowledged,
-    lost: verdict.lost,
-    doubled: verdict.doubled,
-    reconnects: verdict.returns,
-    recovered: verdict.recovered,
+    acknowledged: seen.acknowledged,
+    lost: seen.lost,
+    doubled: seen.doubled,
+    reconnects: seen.returns,
+    recovered: seen.recovered,
     "clients by reconnects": histogram,
     "ended within a second": peak(returns.map(({ at }) => at)),
-    "own longest stall ms": stall,
+    "own longest stall ms": Math.max(...parts.map(({ stall }) => stall)),
     "away ms p50": quantile(away, 0.5),
     "away ms p99": quantile(away, 0.99),
     "away ms max": away.at(-1) ?? 0,
   };
   t.diagnostic(`figures ${JSON.stringify(figures)}`);
-  for (const { index, mode, returns: [end] } of load.members.filter((member) => member.returns.some(({ away: ms }) => ms > LONG)).slice(0, 10)) {
+  for (const { index, mode, returns: [end] } of members.filter((member) => member.returns.some(({ away: ms }) => ms > LONG)).slice(0, 10)) {
     t.diagnostic(`long away: client ${index} by ${mode}: ${end.reason}, ${end.away} ms, attempts that failed: ${end.failures.join(", ") || "none"}`);
   }
-  for (const client of verdict.unrecovered.slice(0, 10)) t.diagnostic(`not recovered: ${client}`);
-  for (const member of verdict.wrong.slice(0, 10)) t.diagnostic(`wrong: ${JSON.stringify(member)}`);
-  return { ...verdict, figures, histogram };
+  for (const client of seen.unrecovered.slice(0, 10)) t.diagnostic(`not recovered: ${client}`);
+  for (const member of seen.wrong.slice(0, 10)) t.diagnostic(`wrong: ${JSON.stringify(member)}`);
+  return { ...seen, figures, histogram };
 }
 
 /**
- * Connections ended at the pace, plus a tenth. The clock is that of the clients' process: how long it stood still is said beside it.
+ * Connections ended at the pace, plus a tenth. The clock is that of the clients: how long a thread of them stood still is said beside it.
  * @param {Record<string, any>} figures @param {number} pace
  */
 export function assertPace(figures, pace) {
   const [ended, stall] = [figures["ended within a second"], figures["own longest stall ms"]];
-  assert.ok(ended <= pace * 1.1, `the pace is ${pace}: ${ended} ended within a second, as a process saw it that stood still for ${stall} ms at most`);
+  assert.ok(ended <= pace * 1.1, `the pace is ${pace}: ${ended} ended within a second, as clients saw it, a thread of which stood still for ${stall} ms at most`);
 }
