@@ -5,10 +5,11 @@
 
 pub mod command;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chatcluster_chat_api as api;
-use chatcluster_engineio::{CloseReason, Refusal};
+use chatcluster_engineio::{CloseReason, Refusal, Session};
 use chatcluster_socketio::SocketIo;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -20,8 +21,8 @@ use crate::metrics::scrape::Sample;
 use crate::node::{Entrance, refusal};
 use crate::relay::Relay;
 
-/// How often connections are closed: the pace is spread over ticks this long.
-const TICK: Duration = Duration::from_millis(50);
+/// How often connections are closed: the pace is spread over ticks this long. What a second sees of it is uneven by two ticks.
+const TICK: Duration = Duration::from_millis(10);
 /// What closing the last connections may take beyond the deadline, of all nodes together.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -187,6 +188,8 @@ pub struct Pace {
     ticks: Interval,
     per_tick: f64,
     owed: f64,
+    /// Those that were open when it looked last, without those that it has closed since.
+    open: Vec<Arc<Session>>,
 }
 
 impl Pace {
@@ -197,8 +200,9 @@ impl Pace {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             ticks,
-            per_tick: (f64::from(per_second) * TICK.as_secs_f64()).max(0.05),
+            per_tick: (f64::from(per_second) * TICK.as_secs_f64()).max(0.01),
             owed: 0.0,
+            open: Vec::new(),
         }
     }
 
@@ -209,14 +213,34 @@ impl Pace {
 
     /// Closes as many as are due by this tick; returns how many more there might have been, which is not saved up.
     pub fn close(&mut self, servers: &[SocketIo]) -> usize {
+        let due = self.due();
+        let left = self.close_known(due);
+        if left == 0 {
+            return 0;
+        }
+        let sessions = servers.iter().flat_map(|server| server.engine().sessions());
+        self.open = sessions.collect();
+        self.close_known(left)
+    }
+
+    fn due(&mut self) -> usize {
         self.owed += self.per_tick;
         let due = self.owed as usize;
         self.owed -= due as f64;
-        let open = servers.iter().flat_map(|server| server.engine().sessions());
-        let closed = open
-            .take(due)
-            .map(|session| session.close(CloseReason::ServerShuttingDown));
-        due - closed.count()
+        due
+    }
+
+    /// Closes so many of those that it knows of; returns how many they were too few.
+    fn close_known(&mut self, mut due: usize) -> usize {
+        while due > 0
+            && let Some(session) = self.open.pop()
+        {
+            if !session.is_closed() {
+                session.close(CloseReason::ServerShuttingDown);
+                due -= 1;
+            }
+        }
+        due
     }
 }
 
@@ -233,6 +257,22 @@ mod tests {
         let (early, late) = (Entrance::default(), Entrance::default());
         assert!(early.open(SocketIo::builder().build().unwrap()));
         (early, late)
+    }
+
+    #[tokio::test]
+    async fn any_second_of_ticks_has_the_pace_and_one_more_at_most() {
+        let second = (Duration::from_secs(1).as_millis() / TICK.as_millis()) as usize;
+        for rate in [1, 7, 99, 100, 101, 250, 5_000] {
+            let mut pace = Pace::new(rate);
+            let due: Vec<usize> = (0..10 * second).map(|_| pace.due()).collect();
+            let sums = due.windows(second).map(|one| one.iter().sum::<usize>());
+            let (least, most) = sums.fold((usize::MAX, 0), |(a, b), n| (a.min(n), b.max(n)));
+            let rate = rate as usize;
+            assert!(
+                least + 1 >= rate && most <= rate + 1,
+                "{rate}: {least} to {most}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chatcluster_socketio::SocketIo;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::drain::Pace;
 use crate::live::Live;
 use crate::membership::Membership;
 
+/// Between two looks at whether the log is read.
+const LOOK: Duration = Duration::from_millis(50);
 /// Between two questions to the others.
 const ASK: Duration = Duration::from_secs(1);
 
@@ -25,7 +27,11 @@ pub async fn run(membership: Arc<Membership>, io: SocketIo, grace: Option<Durati
     let mut alone_since: Option<Instant> = None;
     let mut asked_at: Option<Instant> = None;
     loop {
-        pace.tick().await;
+        if membership.is_handed_over() {
+            pace.tick().await;
+        } else {
+            sleep(LOOK).await;
+        }
         if membership.reads_the_log() {
             if membership.is_handed_over() {
                 membership.hand_over(false);

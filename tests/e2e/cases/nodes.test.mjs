@@ -73,7 +73,7 @@ scenario("kubectl drain of a node: its pod lets its clients go at the pace, and 
     assertWell(seen);
     assert.ok(seen.returns > 0, "it had clients");
     assert.ok(seen.histogram.length <= 2, `each client reconnects once at most: ${seen.histogram}`);
-    assertPace(seen.figures, PACE);
+    assertPace(seen, PACE);
   } finally {
     await kubectl(["uncordon", nodeName]);
   }

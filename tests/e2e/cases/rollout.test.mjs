@@ -21,7 +21,7 @@ scenario("a new image for three pods: each client reconnects once at most, at th
   for (const { metadata, spec } of await cluster.pods()) assert.match(spec.containers[0].image, /:2$/, metadata.name);
   assertWell(seen);
   assert.ok(seen.histogram.length <= 2, `each client reconnects once at most: ${seen.histogram}`);
-  assertPace(seen.figures, PACE);
+  assertPace(seen, PACE);
   assert.ok(seen.figures["away ms p99"] <= AWAY, `away: ${seen.figures["away ms p99"]} ms`);
   assert.deepEqual(untruths(cluster), []);
 });

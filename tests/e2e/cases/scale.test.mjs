@@ -31,6 +31,6 @@ scenario("a scale-down drains at the pace, and nobody is on a pod that ends", 18
   assertWell(seen);
   assert.ok(seen.returns > 0, "clients were on the pods that went");
   assert.ok(seen.histogram.length <= 2, `each client moves once at most: ${seen.histogram}`);
-  assertPace(seen.figures, PACE);
+  assertPace(seen, PACE);
   assert.deepEqual(untruths(cluster), []);
 });

@@ -1,4 +1,4 @@
-// kind, where Docker runs: three workers of kind-config.yaml in containers.
+// kind, where Docker runs: the nodes of kind.yaml in containers.
 import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ const nodes = () => execFileSync("kind", ["get", "nodes", "--name", NAME], { enc
 /** @param {boolean} isKept whether one that is up is taken */
 export function up(isKept) {
   const isThere = execFileSync("kind", ["get", "clusters"], { encoding: "utf8" }).split("\n").includes(NAME);
-  if (!isThere) kind("create", "cluster", "--config", join(ROOT, "kind-config.yaml"), "--kubeconfig", KUBECONFIG, "--wait", "180s");
+  if (!isThere) kind("create", "cluster", "--config", join(ROOT, "tests/e2e/platform/kind.yaml"), "--kubeconfig", KUBECONFIG, "--wait", "180s");
   else if (!isKept) throw new Error(`a kind cluster ${NAME} is there: kind delete cluster --name ${NAME}`);
   routeToPods();
 }
