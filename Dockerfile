@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The images of server and operator, from a fresh clone:
+# The images of server and operator, from a fresh clone, by BuildKit (Docker 23 has it unless it is told otherwise; before, DOCKER_BUILDKIT=1):
 #   docker build --target server -t chatcluster-server:0.1.0 .
 #   docker build --target operator -t chatcluster-operator:0.1.0 .
 # Each is one static program in an empty root, which runs as a user without a name. There is no shell in them.
@@ -26,17 +26,20 @@ COPY server server
 COPY tests/harness tests/harness
 COPY tests/integration tests/integration
 
-# One package at a time: together they would be built with each other's features.
+# One package at a time: together they would be built with each other's features. What was built before is kept between builds, also of other clones, and cargo
+# tells by the time of a file whether it has changed: files of an older clone must not pass for those that were built.
 FROM build AS build-server
 COPY --from=page /src/server/web/dist server/web/dist
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,id=server-target \
-    cargo build --release --locked --package chatcluster-server --bin chatcluster-server \
+    find Cargo.toml bench crates operator server tests -type f -exec touch {} + \
+    && cargo build --release --locked --package chatcluster-server --bin chatcluster-server \
     && install -D -s target/release/chatcluster-server /image/chatcluster-server \
     && install -d -o 65532 -g 65532 /image/var/lib/chatcluster
 
 FROM build AS build-operator
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,id=operator-target \
-    cargo build --release --locked --package chatcluster-operator --bin chatcluster-operator \
+    find Cargo.toml bench crates operator server tests -type f -exec touch {} + \
+    && cargo build --release --locked --package chatcluster-operator --bin chatcluster-operator \
     && install -D -s target/release/chatcluster-operator /image/chatcluster-operator
 
 FROM scratch AS operator

@@ -8,6 +8,10 @@ namespace=chatcluster-system
 helm=${CHATCLUSTER_HELM:-}
 [ -x "$helm" ] || helm=helm
 
+# Before version 23 Docker builds without what the Dockerfile needs. And an attestation makes another image of the same content at
+# each build, which would be rolled out, and which kind cannot load from Docker's containerd store.
+export DOCKER_BUILDKIT=1 BUILDX_NO_DEFAULT_ATTESTATIONS=1
+
 step() { scripts/step.sh "$@"; }
 kubectl() { command kubectl --context "kind-$name" "$@"; }
 
