@@ -1,5 +1,7 @@
 // The operator, as run.mjs has installed it with Helm.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { until } from "../../compat/support/wait.mjs";
 import { kubectl, list } from "../support/kubectl.mjs";
 import { acting } from "../support/operator.mjs";
@@ -10,6 +12,11 @@ scenario("two operators are ready, and one of them acts", 60, async () => {
   const pods = await list("chatcluster-system", "pods", "app.kubernetes.io/name=chatcluster-operator");
   assert.equal(pods.length, 2);
   await until(acting, 30_000, "one of them holds the lease");
+});
+
+scenario("helm test: a pod with the operator's own program and rights says that one of them acts", 90, async () => {
+  const { stdout } = await promisify(execFile)("helm", ["test", "chatcluster-operator", "--namespace", "chatcluster-system", "--timeout", "60s"], { timeout: 80_000 });
+  assert.match(stdout, /^TEST SUITE: +chatcluster-operator-test$[^]*^Phase: +Succeeded$/m);
 });
 
 scenario("a spec that cannot work is refused with a sentence that says what to write", 60, async () => {
