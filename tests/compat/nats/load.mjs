@@ -24,7 +24,6 @@ const QUICK = { reconnectionDelay: 50, reconnectionDelayMax: 500 };
  * @property {number} [senders] of each of both
  * @property {number} [rate] messages a second, of all kinds
  * @property {number} [home] the server on which all begin
- * @property {string[]} [modes] how they connect, one after the other: names of MODES
  * @property {object} [client] options of each client
  * @property {RegExp} [ends] how connections may end
  * @property {{nth: number, of: number}} [part] which part this is of as many, whose clients and rate these are together
@@ -72,12 +71,12 @@ export class Load {
   }
 
   /** @param {Cluster} cluster @param {Options} [options] */
-  constructor(cluster, { clients = 60, senders = 10, rate = 50, home, modes, client = QUICK, ends, part = { nth: 0, of: 1 } } = {}) {
+  constructor(cluster, { clients = 60, senders = 10, rate = 50, home, client = QUICK, ends, part = { nth: 0, of: 1 } } = {}) {
     this.#cluster = cluster;
     this.#sending = { part, senders: Math.ceil(senders / part.of), rate: rate / part.of };
     this.#people = new People(client);
     const log = new Map();
-    this.members = share(clients, part).map((index) => new Member(this.#people, log, cluster.urls, index, { home, modes }));
+    this.members = share(clients, part).map((index) => new Member(this.#people, log, cluster.urls, index, home));
     for (const member of this.members) member.ends = ends ?? member.ends;
   }
 

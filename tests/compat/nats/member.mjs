@@ -33,15 +33,15 @@ export class Member {
    * @param {Map<number, Entry>} log what members were shown, by position
    * @param {string[]} urls
    * @param {number} index
-   * @param {{home?: number, modes?: string[]}} [options] `home`: where it begins, if all begin there; `modes`: how clients connect, one after the other
+   * @param {number} [home] where it begins, if all begin there
    */
-  constructor(people, log, urls, index, { home, modes = Object.keys(MODES) } = {}) {
+  constructor(people, log, urls, index, home) {
     this.index = index;
     // on each server, by each transport
     const rank = home === undefined ? Math.floor(index / urls.length) : index;
     this.inRoom = rank % 2 === 0;
     this.inSide = rank % 4 === 2 || rank % 8 === 3;
-    this.mode = modes[rank % modes.length];
+    this.mode = Object.keys(MODES)[rank % 3];
     /** The number of the server that it is on, or goes to. */
     this.server = home ?? index % urls.length;
     this.home = this.server;

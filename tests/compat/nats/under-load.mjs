@@ -6,7 +6,9 @@ import { it } from "node:test";
 import { People, UNLIMITED } from "../chat/people.mjs";
 import { notRecovered } from "../support/metrics.mjs";
 import { startCluster } from "../support/nats.mjs";
+import { until } from "../support/wait.mjs";
 import { Load } from "./load.mjs";
+import { PATIENCE } from "./member.mjs";
 import { row } from "./table.mjs";
 import { assertWell } from "./verdict.mjs";
 
@@ -103,9 +105,12 @@ async function run(t, fault, { proxied, nats: startNats, config, ends, rate = RA
  */
 export async function drained(cluster, load, index, again) {
   const going = load.on(index);
+  const ends = going.map(({ returns }) => returns.length);
   const [begin, cpu, loop] = [Date.now(), process.cpuUsage(), performance.eventLoopUtilization()];
   await cluster.terminate(index);
   await again?.();
+  // a client may learn of the end of its connection after this process has learned of the server's
+  await until(() => going.every(({ returns }, i) => returns.length > ends[i]), PATIENCE, "its clients have noticed");
   await load.allHere();
   const back = Math.max(0, ...going.map(({ returns }) => returns.at(-1)).map(({ at, away }) => at + away - begin));
   const bound = (going.length / PACE) * 1_000 + 5_000;
