@@ -5,8 +5,8 @@ pub(super) mod volumes;
 
 use k8s_openapi::DeepMerge as _;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, Toleration,
-    TopologySpreadConstraint,
+    Affinity, ConfigMap, PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec,
+    PodTemplateSpec, SeccompProfile, Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
@@ -51,6 +51,7 @@ fn spec(cluster: &Validated, config_map: &ConfigMap) -> PodSpec {
         security_context: Some(security_context()),
         termination_grace_period_seconds: Some(cluster.termination_grace_seconds),
         tolerations: Some(tolerations()),
+        affinity: apart_in_zones(cluster),
         topology_spread_constraints: topology_spread(cluster),
         containers: vec![container::server(cluster)],
         volumes: Some(volumes::all(cluster, &config_map.name_any())),
@@ -88,22 +89,40 @@ fn tolerations() -> Vec<Toleration> {
     .to_vec()
 }
 
-/// Zones are a wish in any case: a cluster in one zone must not wait for another.
 fn topology_spread(cluster: &Validated) -> Option<Vec<TopologySpreadConstraint>> {
-    let over_nodes = match cluster.availability.topology_spread {
+    let when = match cluster.availability.topology_spread {
         TopologySpread::Preferred => "ScheduleAnyway",
         TopologySpread::Required => "DoNotSchedule",
         TopologySpread::Disabled => return None,
     };
-    let over = |topology_key: &str, when: &str| TopologySpreadConstraint {
+    Some(vec![TopologySpreadConstraint {
         max_skew: 1,
-        topology_key: topology_key.to_owned(),
+        topology_key: "kubernetes.io/hostname".to_owned(),
         when_unsatisfiable: when.to_owned(),
         label_selector: Some(pods(cluster)),
         ..Default::default()
+    }])
+}
+
+/// Zones are a wish in any case: a cluster in one zone must not wait for another. As a constraint beside that of nodes it would
+/// undo that one where nodes name no zone: the scheduler scores only nodes that have the keys of all soft constraints.
+fn apart_in_zones(cluster: &Validated) -> Option<Affinity> {
+    if cluster.availability.topology_spread == TopologySpread::Disabled {
+        return None;
+    }
+    let wish = WeightedPodAffinityTerm {
+        weight: 100,
+        pod_affinity_term: PodAffinityTerm {
+            topology_key: "topology.kubernetes.io/zone".to_owned(),
+            label_selector: Some(pods(cluster)),
+            ..Default::default()
+        },
     };
-    Some(vec![
-        over("kubernetes.io/hostname", over_nodes),
-        over("topology.kubernetes.io/zone", "ScheduleAnyway"),
-    ])
+    Some(Affinity {
+        pod_anti_affinity: Some(PodAntiAffinity {
+            preferred_during_scheduling_ignored_during_execution: Some(vec![wish]),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
 }
