@@ -11,7 +11,6 @@ export const BACK_OFF = 100;
 const positionOf = (offset) => Number.parseInt(offset.split(".")[2], 36);
 
 /** @typedef {{kind: string, content: string, position: number}} Entry */
-/** @typedef {Member["record"]} MemberRecord */
 
 /** A client that keeps coming back, to another server each time. */
 export class Member {
