@@ -22,25 +22,25 @@ pub async fn run(membership: Arc<Membership>, io: SocketIo, grace: Option<Durati
     let (Some(grace), Some(relay)) = (grace, membership.relay().cloned()) else {
         return std::future::pending().await;
     };
-    let mut pace = Pace::new(live.now().drain.rate);
+    // There is one while they are given away.
+    let mut pace: Option<Pace> = None;
     // Since when another one reads the log and this one does not: at the end of an outage of all, some are faster.
     let mut alone_since: Option<Instant> = None;
     let mut asked_at: Option<Instant> = None;
     loop {
-        if membership.is_handed_over() {
-            pace.tick().await;
-        } else {
-            sleep(LOOK).await;
+        match &mut pace {
+            Some(pace) => pace.tick().await,
+            None => sleep(LOOK).await,
         }
         if membership.reads_the_log() {
-            if membership.is_handed_over() {
+            if pace.take().is_some() {
                 membership.hand_over(false);
                 tracing::info!("the log is read again: clients are let in");
             }
             (alone_since, asked_at) = (None, None);
             continue;
         }
-        if membership.is_handed_over() {
+        if let Some(pace) = &mut pace {
             pace.close(std::slice::from_ref(&io));
             continue;
         }
@@ -54,7 +54,7 @@ pub async fn run(membership: Arc<Membership>, io: SocketIo, grace: Option<Durati
         }
         if alone_since.get_or_insert_with(Instant::now).elapsed() >= grace {
             membership.hand_over(true);
-            pace = Pace::new(live.now().drain.rate);
+            pace = Some(Pace::new(live.now().drain.rate));
             let sessions = io.engine().session_count();
             tracing::warn!(
                 sessions,
