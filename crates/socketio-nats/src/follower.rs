@@ -103,7 +103,7 @@ pub(crate) struct Follower {
     /// The last connection on which the log was looked at.
     looked: Arc<Level>,
     awaited: Awaited,
-    /// When the message at `last` was logged: another one there means that the log was set back.
+    /// When the message at `last` was logged, once it has been read here: another one there means that the log was set back.
     last_published: Option<i64>,
     /// The last message's, by its token: mostly the next one's, too.
     namespace: Arc<str>,
@@ -196,8 +196,8 @@ impl Follower {
             looked => looked?,
         }
         self.looked.set(connection);
-        let next = self.last + u64::from(self.last_published.is_none());
-        self.source.ports.log.read(next, self.awaited.clone()).await
+        let awaited = self.awaited.clone();
+        self.source.ports.log.read(self.last, awaited).await
     }
 
     /// Looks at the log, unless the connection is another one by now: of that one may not have been told.
@@ -238,8 +238,11 @@ impl Follower {
     /// Hands its events on; how many they are.
     async fn on_message(&mut self, message: LogMessage, now: Duration) -> Result<usize, Trouble> {
         let (sequence, published) = (message.sequence, message.published);
-        if sequence == self.last && self.last_published.is_some_and(|last| last != published) {
-            return self.set_back().await.map(|()| 0);
+        if sequence == self.last {
+            let known = *self.last_published.get_or_insert(published);
+            if known != published {
+                return self.set_back().await.map(|()| 0);
+            }
         }
         if sequence <= self.last {
             // Not for nothing: others get their turn.
@@ -379,3 +382,6 @@ fn describe(error: &dyn std::error::Error) -> String {
     }
     said
 }
+
+#[cfg(test)]
+mod tests;
