@@ -37,6 +37,9 @@ pub(crate) struct Member {
     pub(crate) older: Option<Box<Older>>,
     /// It is being sent history; the replay comes after that.
     pub(crate) is_backfilling: bool,
+    /// Its log has a hole or has ended, and its connection is about to: an offset behind the hole would say that its client has
+    /// seen what lies before.
+    pub(crate) is_over: bool,
     /// Own unicast events that the log has taken so far, and how many of them have been sent.
     announced: u64,
     settled: u64,
@@ -70,6 +73,7 @@ impl Member {
             cursor: Some(cursor),
             older: None,
             is_backfilling: false,
+            is_over: false,
             announced: 0,
             settled: 0,
             held: None,
@@ -221,7 +225,7 @@ impl Member {
     /// History, which paces itself; false if the connection has ended.
     pub(crate) fn send_history(&mut self, frames: &Frames) -> bool {
         self.is_untouched = false;
-        self.socket.session().send_beyond_bound(frames).is_ok()
+        !self.is_over && self.socket.session().send_beyond_bound(frames).is_ok()
     }
 
     fn frames_of<'a>(&self, entry: &'a Entry, namespace: &str, epoch: u64) -> &'a Frames {
@@ -234,7 +238,7 @@ impl Member {
 
     pub(crate) fn send_frames(&self, frames: &Frames, after: &mut After) {
         // Once something was refused nothing may follow it: its offset would skip what the client did not get.
-        if self.socket.is_overflowed() {
+        if self.is_over || self.socket.is_overflowed() {
             return;
         }
         if self.socket.session().send(frames) == Err(SendError::Full) {

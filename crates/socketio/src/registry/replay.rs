@@ -106,12 +106,15 @@ impl Missed {
 
 impl Registry {
     /// The log goes on after `position`, in `epoch`, and what lies between will not come. Returns the sockets, whose
-    /// sessions cannot go on, and why not.
+    /// sessions cannot go on, and why not; from here on they are sent nothing.
     pub(crate) fn restart(&mut self, epoch: u64, position: u64) -> (Vec<Arc<Socket>>, Ended) {
         let is_same = std::mem::replace(&mut self.epoch, epoch) == epoch;
         let why = if is_same { Ended::Gap } else { Ended::Epoch };
         self.last = position;
         self.window.restart(position, Instant::now());
+        for (_, member) in &mut self.members {
+            member.is_over = true;
+        }
         (self.sockets(), why)
     }
 
@@ -197,6 +200,9 @@ impl Registry {
         let Some(member) = member.filter(|m| std::ptr::eq(Arc::as_ptr(&m.socket), socket)) else {
             return CatchUp::Gone;
         };
+        if member.is_over {
+            return CatchUp::Gone;
+        }
         let Some(cursor) = member.cursor else {
             return CatchUp::Live;
         };

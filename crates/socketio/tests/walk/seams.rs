@@ -1,5 +1,6 @@
 //! Where a replay meets what is sent past the log, where sessions of two epochs meet, and who may have no recovery.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -350,6 +351,52 @@ async fn a_gap_in_the_log_ends_every_session_and_is_told_as_one() {
 #[tokio::test]
 async fn another_log_ends_every_session_and_is_told_as_one() {
     interrupted(|epoch| epoch + 1, NotRecovered::Epoch).await;
+}
+
+#[tokio::test]
+async fn who_is_there_when_the_log_ends_hears_nothing_of_the_next_one() {
+    let cluster = Arc::new(Interrupted {
+        cluster: Memory::default().node(NodeId::new("0")),
+        locals: Mutex::default(),
+    });
+    let node = Node::over(cluster.clone(), config(), 1, quiet);
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        clients.push(Client::connect(node.address).await);
+    }
+    publish(&node, "news", &json!(1)).await;
+    for client in &mut clients {
+        read_event(client, "news").await;
+    }
+    let epoch_of = |client: &Client| {
+        let offset = client.carried.offset.as_deref().expect("an offset");
+        offset.parse::<Offset>().expect("ours").epoch
+    };
+    let (epoch, position) = (epoch_of(&clients[0]), node.main().position() + 1);
+    let (namespace, has_ended) = (node.main(), Arc::new(AtomicBool::new(false)));
+    let (begins, has_begun) = std::sync::mpsc::channel();
+    let talker = std::thread::spawn({
+        let has_ended = has_ended.clone();
+        move || {
+            while !has_ended.load(Ordering::Relaxed) {
+                namespace.all().local().emit("talk", &1).expect("an event");
+                // Told more than once, it is only the first that is waited for.
+                let _told = begins.send(());
+            }
+        }
+    });
+    has_begun.recv().expect("it talks");
+    for local in cluster.locals.lock().expect("no panic").iter() {
+        let local = local.upgrade().expect("it lives");
+        local.restart(epoch + 1, position);
+    }
+    has_ended.store(true, Ordering::Relaxed);
+    talker.join().expect("it talks");
+
+    for client in &mut clients {
+        client.read_to_end(false).await;
+        assert_eq!(epoch_of(client), epoch);
+    }
 }
 
 #[tokio::test]
