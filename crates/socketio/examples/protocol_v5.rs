@@ -1,22 +1,35 @@
 //! The fixture of the public Socket.IO 5 protocol suite: what it must do is fixed by that suite.
 //!
 //! `cargo run --release -p chatcluster-socketio --example protocol_v5`; the port is `PORT`, default 3000.
+//! `PING_INTERVAL_MS`, `PING_TIMEOUT_MS` and `CONNECT_TIMEOUT_MS` are 300, 200 and 1000 by default, as that suite expects.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use chatcluster_engineio::{Cors, serve};
 use chatcluster_socketio::{AckSender, Arguments, Config, Event, SocketIo, SocketRef};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+/// A span from the environment.
+fn millis(name: &str, default: u64) -> anyhow::Result<Duration> {
+    let Some(text) = std::env::var_os(name) else {
+        return Ok(Duration::from_millis(default));
+    };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number
+        .map(Duration::from_millis)
+        .with_context(|| format!("{name} must be a number of milliseconds, got {text:?}"))
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let mut config = Config {
-        connect_timeout: Duration::from_millis(1000),
+        connect_timeout: millis("CONNECT_TIMEOUT_MS", 1000)?,
         ..Config::default()
     };
-    config.engine.ping_interval = Duration::from_millis(300);
-    config.engine.ping_timeout = Duration::from_millis(200);
+    config.engine.ping_interval = millis("PING_INTERVAL_MS", 300)?;
+    config.engine.ping_timeout = millis("PING_TIMEOUT_MS", 200)?;
     config.engine.max_payload = 1_000_000;
     config.engine.cors = Some(Cors::default());
     let io = SocketIo::builder().config(config).build()?;

@@ -256,7 +256,7 @@ for (const [mode, options] of Object.entries(MODES)) {
       await Promise.all([ask(a, "join", "acks"), ask(b, "join", "acks")]);
       a.on("question", (ack) => ack("a"));
       b.on("question", () => {});
-      const answer = await ask(a, "broadcast-ack", { rooms: ["acks"], event: "question", timeout: 200 });
+      const answer = await ask(a, "broadcast-ack", { rooms: ["acks"], event: "question", timeout: 2_000 });
       assert.deepEqual(answer, { responses: ["a"], error: "operation has timed out" });
     });
 

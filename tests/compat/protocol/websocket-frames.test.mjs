@@ -6,42 +6,38 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { OPCODE, RawWebSocket, TcpClient, encodeFrame } from "../support/raw.mjs";
 import { startFixture } from "../support/servers.mjs";
-import { SOON } from "../support/wait.mjs";
 
 const MAX_PAYLOAD = 1_000_000;
-const AT_ONCE = 300; // the ping interval: no heartbeat can be what closed it
+/** Pings so rare that within SOON, which is every wait's deadline, no heartbeat can be what closed a connection. */
+const QUIET = { PING_INTERVAL_MS: "25000", PING_TIMEOUT_MS: "20000" };
 
 /** @type {import("../support/servers.mjs").Listening} */
 let server;
+/** Its pings are frequent. @type {import("../support/servers.mjs").Listening} */
+let beating;
 /** @type {string} */
 let url;
 
+const urlOf = (/** @type {{url: string}} */ { url }) => `${url}/engine.io/?EIO=4&transport=websocket`;
+
 before(async () => {
-  server = await startFixture("protocol_v4");
-  url = `${server.url}/engine.io/?EIO=4&transport=websocket`;
+  server = await startFixture("protocol_v4", { env: QUIET });
+  beating = await startFixture("protocol_v4");
+  url = urlOf(server);
 });
-after(() => server?.stop());
+after(() => Promise.all([server?.stop(), beating?.stop()]));
 
 /** An open session over bare TCP, the handshake packet read. */
-async function open() {
-  const client = await TcpClient.upgrade(url);
+async function open(fixture = server) {
+  const client = await TcpClient.upgrade(urlOf(fixture));
   const first = await client.frames.next();
   assert.equal(first.payload[0], 0x30);
   return client;
 }
 
-/** The next frame that is not an Engine.IO ping; pings are answered. */
-async function nextFrame(client, deadline = SOON) {
-  for (;;) {
-    const frame = await client.frames.next(deadline);
-    if (frame.opcode !== OPCODE.text || frame.payload.toString() !== "2") return frame;
-    client.sendText("3");
-  }
-}
-
 /** @param {string | Buffer} payload */
 async function assertNext(client, opcode, payload) {
-  const frame = await nextFrame(client);
+  const frame = await client.frames.next();
   assert.deepEqual([frame.fin, frame.rsv, frame.opcode], [true, 0, opcode]);
   const expected = Buffer.from(payload);
   assert.ok(frame.payload.equals(expected), `got ${frame.payload.length} bytes ${frame.payload.subarray(0, 40)}, not ${expected.length} bytes`);
@@ -55,7 +51,7 @@ async function assertLives(client) {
 
 /** The server sends a close frame with this code, nothing else, and ends the connection. */
 async function assertClosedWith(client, code) {
-  await client.ended(AT_ONCE);
+  await client.ended();
   const rest = client.frames.unread;
   assert.deepEqual(
     rest.map((frame) => [frame.opcode, frame.payload.length >= 2 ? frame.payload.readUInt16BE(0) : undefined]),
@@ -210,7 +206,7 @@ describe("control frames", () => {
   });
 
   test("websocket_pong_is_no_engine_pong", async () => {
-    const client = await open();
+    const client = await open(beating);
     assert.equal((await client.frames.next()).payload.toString(), "2");
     client.sendFrames({ opcode: OPCODE.pong, payload: "2" });
     await client.closedByPeer();
@@ -222,23 +218,23 @@ describe("control frames", () => {
       const client = await open();
       const payload = Buffer.from([code >> 8, code & 0xff, ...Buffer.from("bye")]);
       client.sendFrames({ opcode: OPCODE.close, payload });
-      const answer = await nextFrame(client, AT_ONCE);
+      const answer = await client.frames.next();
       assert.equal(answer.opcode, OPCODE.close);
-      await client.ended(AT_ONCE);
+      await client.ended();
     });
   }
 
   test("empty_close_frame_is_answered", async () => {
     const client = await open();
     client.sendFrames({ opcode: OPCODE.close });
-    assert.equal((await nextFrame(client, AT_ONCE)).opcode, OPCODE.close);
-    await client.ended(AT_ONCE);
+    assert.equal((await client.frames.next()).opcode, OPCODE.close);
+    await client.ended();
   });
 
   test("nothing_after_a_close_frame_is_read", async () => {
     const client = await open();
     client.sendFrames({ opcode: OPCODE.close }, { opcode: OPCODE.text, payload: "4late" });
-    await client.ended(AT_ONCE);
+    await client.ended();
     assert.deepEqual(client.frames.unread.map((frame) => frame.opcode), [OPCODE.close]);
   });
 });
@@ -290,7 +286,7 @@ describe("violations", () => {
   test("length_with_the_highest_bit_closes", async () => {
     const client = await open();
     client.sendFrames({ opcode: text, payload: "4", length: 2n ** 63n + 5n, lengthBytes: 8 });
-    await client.ended(AT_ONCE);
+    await client.ended();
     assert.deepEqual(client.frames.unread.map((frame) => frame.opcode), [OPCODE.close]);
   });
 
@@ -305,7 +301,7 @@ describe("violations", () => {
   test("violations_hurt_nobody_else", async () => {
     const other = await RawWebSocket.open(url, { answerPings: true });
     await other.inbox.next();
-    const bad = await Promise.all(cases.map(open));
+    const bad = await Promise.all(cases.map(() => open()));
     bad.forEach((client, index) => client.sendFrames(...cases[index][2]));
     other.send("4alive");
     assert.equal(await other.inbox.next(), "4alive");

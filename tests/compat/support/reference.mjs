@@ -8,19 +8,21 @@ import { Server as Engine } from "engine.io";
 import { Server } from "socket.io";
 import { startChatModel } from "./chat-model.mjs";
 
-const HEARTBEAT = { pingInterval: 300, pingTimeout: 200, maxHttpBufferSize: 1e6 };
+/** @param {string} name of a variable in milliseconds @param {number} fallback */
+const millis = (name, fallback) => Number(process.env[name] ?? fallback);
+const OPTIONS = { pingInterval: millis("PING_INTERVAL_MS", 300), pingTimeout: millis("PING_TIMEOUT_MS", 200), maxHttpBufferSize: 1e6, cors: { origin: "*" } };
 
 const fixtures = {
   /** @param {import("node:http").Server} http */
   protocol_v4(http) {
-    const server = new Engine({ ...HEARTBEAT, cors: { origin: "*" } });
+    const server = new Engine(OPTIONS);
     server.attach(http, { path: "/engine.io/" });
     server.on("connection", (socket) => socket.on("data", (data) => socket.send(data)));
   },
 
   /** @param {import("node:http").Server} http */
   protocol_v5(http) {
-    const io = new Server(http, { ...HEARTBEAT, connectTimeout: 1_000, cors: { origin: "*" } });
+    const io = new Server(http, { ...OPTIONS, connectTimeout: millis("CONNECT_TIMEOUT_MS", 1_000) });
     for (const name of ["/", "/custom"]) {
       io.of(name).on("connection", (socket) => {
         socket.emit("auth", socket.handshake.auth);
