@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
 import { contents, MODES, once, People, reconnected, UNLIMITED } from "../chat/people.mjs";
+import { jetStream } from "../support/jetstream.mjs";
 import { signHs256 } from "../support/jwt.mjs";
 import { startCluster, startNats } from "../support/nats.mjs";
 import { SOON, until } from "../support/wait.mjs";
@@ -22,6 +23,18 @@ function holdAway({ socket }) {
     socket.io.open();
     await reconnected(socket, 2 * SOON);
   };
+}
+
+/** The subjects of what a cluster's bucket holds. @param {import("../support/nats.mjs").ChatCluster} cluster */
+async function storedSessions({ nats, sessions }) {
+  const { state } = await jetStream(nats, `STREAM.INFO.${sessions}`, { subjects_filter: ">" });
+  return Object.keys(state.subjects ?? {});
+}
+
+/** Whether a session is not in the bucket any more: what is there is the mark of its removal, without a value, until that goes, too. */
+async function isRemoved({ nats, sessions }, subject) {
+  const found = jetStream(nats, `STREAM.MSG.GET.${sessions}`, { last_by_subj: subject });
+  return found.then(({ message }) => !message.data, (error) => error.message.endsWith("no message found"));
 }
 
 describe("recovery on another server", () => {
@@ -164,11 +177,16 @@ describe("recovery on another server", () => {
 
   it("a session that its client has ended is not recovered on the other server", async () => {
     const wire = await Wire.connect(cluster.urls[1]);
+    const [session, ...others] = await storedSessions(cluster);
+    assert.deepEqual(others, []);
     const writer = await people.enter(cluster.urls[0]);
     await writer.say("seen");
     await wire.sees("seen");
     wire.disconnect();
-    await until(async () => (await writer.ask("who")).total === 1, 2 * SOON, "the client has gone");
+    const isAlone = ({ total, missing }) => total === 1 && missing.length === 0;
+    await until(async () => isAlone(await writer.ask("who")), 2 * SOON, "the client has gone");
+    // a server that has let a client go does not wait for NATS
+    await until(() => isRemoved(cluster, session), 2 * SOON, "its session is removed");
     const back = await Wire.connect(cluster.urls[0], { auth: wire.credentials });
     assert.notEqual(back.sid, wire.sid);
     assert.notEqual(back.pid, wire.pid);

@@ -12,10 +12,10 @@ import { CONFIG, DEADLINE, lasting } from "./under-load.mjs";
 const EACH = lasting(20, 1_000);
 /** All who are cut off at once have to be back in it. */
 const WINDOW = lasting(2_000, 15_000);
-/** Until the server is taken for dead, its sessions are given the window, NATS has removed them, and their marks. */
-const GONE = 3_500 + WINDOW + 15_000;
+/** A server sweeps when it has listened for 7 s; the notice that it leaves stays 10 s longer than the sessions. NATS takes a while to remove that, and its mark. */
+const GONE = 7_000 + WINDOW + 10_000 + 15_000;
 
-/** Sessions in the bucket. */
+/** Sessions in the bucket, and notices about them. */
 async function sessionsOf(cluster) {
   const { state } = await jetStream(cluster.nats, `STREAM.INFO.${cluster.sessions}`);
   return state.messages;
