@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
 pub use authority::Authority;
 pub use cluster::NatsCluster;
@@ -27,7 +26,7 @@ pub use operator::Operator;
 pub use options::{Options, User};
 
 use crate::wait::{DEADLINE, until, within};
-use options::{Place, Ports, Routing};
+use options::{Place, Routing};
 use process::Process;
 
 /// How often a starting server is asked whether it is ready: each time is a connection.
@@ -54,12 +53,7 @@ impl NatsServer {
 
     /// Starts a server without waiting for it.
     fn spawn(name: &str, options: Options, routing: Option<Routing>) -> Self {
-        let place = Place {
-            name: name.to_owned(),
-            folder: TempDir::new().expect("a temporary folder"),
-            ports: Ports::default(),
-            routing,
-        };
+        let place = Place::new(name, routing);
         Self {
             process: Process::spawn(&place, &options),
             options,
@@ -141,15 +135,14 @@ impl NatsServer {
 
     async fn is_ready(&mut self) -> bool {
         // Written anew by each process, when all its listeners stand.
-        let Some(ports) = self.process.ports() else {
+        if self.process.ports().is_none() {
             return false;
-        };
-        self.place.ports = ports;
+        }
         let health = self.ask("/healthz").await;
         health.is_ok_and(|answer| answer.status == 200)
     }
 
-    /// SIGKILL. The ports refuse connections until [`Self::restart`].
+    /// SIGKILL. The ports refuse connections until [`Self::restart`], and nobody else gets them.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -200,5 +193,30 @@ impl NatsServer {
         self.kill();
         self.process = Process::spawn(&self.place, &self.options);
         self.wait_ready().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpSocket, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_gets_the_port_of_a_server_that_was_killed() {
+        let mut server = NatsServer::start(Options::default()).await;
+        let address = server.address();
+        for _ in 0..2 {
+            server.kill();
+            let taken = TcpSocket::new_v4().unwrap().bind(address).unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+            let refused = within("a refusal", TcpStream::connect(address)).await;
+            assert_eq!(
+                refused.unwrap_err().kind(),
+                io::ErrorKind::ConnectionRefused
+            );
+            server.restart().await;
+            assert_eq!(server.address(), address);
+        }
     }
 }

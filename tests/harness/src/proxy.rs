@@ -124,7 +124,7 @@ impl Proxy {
 }
 
 /// A socket of this port, which nobody else gets from then on.
-fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     // The connections of the listener before linger in the kernel.
     socket.set_reuseaddr(true)?;

@@ -1,10 +1,14 @@
 //! The configuration file of a server.
 
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+use crate::proxy::bind;
 
 /// What a test wants otherwise than usual.
 #[derive(Clone, Debug, Default)]
@@ -65,8 +69,8 @@ write_deadline: "2s"
 lame_duck_grace_period: "200ms"
 "#,
             name = json!(place.name),
-            client = or_any(place.ports.client),
-            monitor = or_any(place.ports.monitor),
+            client = place.ports.client,
+            monitor = place.ports.monitor,
             ports = json!(place.folder.path()),
         );
         file.push_str(&self.jetstream(&place.store()));
@@ -118,20 +122,35 @@ pub(super) struct Place {
     pub(super) folder: TempDir,
     pub(super) ports: Ports,
     pub(super) routing: Option<Routing>,
+    /// Bound and not listening: the server can listen, and while it is down nobody else gets its ports.
+    _held: Vec<TcpSocket>,
 }
 
 impl Place {
+    pub(super) fn new(name: &str, routing: Option<Routing>) -> Self {
+        let hold = |port| bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let (client, monitor) = (hold(0).expect("a free port"), hold(0).expect("a free port"));
+        let port = |held: &TcpSocket| held.local_addr().expect("a bound socket").port();
+        let ports = Ports {
+            client: port(&client),
+            monitor: port(&monitor),
+        };
+        // One that somebody took since it was chosen: the server says so.
+        let route = routing.iter().filter_map(|own| hold(own.port).ok());
+        Self {
+            name: name.to_owned(),
+            folder: TempDir::new().expect("a temporary folder"),
+            ports,
+            _held: [client, monitor].into_iter().chain(route).collect(),
+            routing,
+        }
+    }
+
     /// A file that was written for another place.
     fn take_over(&self, file: &str) -> String {
         let here = [
-            (
-                "listen:",
-                json!(format!("127.0.0.1:{}", or_any(self.ports.client))),
-            ),
-            (
-                "http:",
-                json!(format!("127.0.0.1:{}", or_any(self.ports.monitor))),
-            ),
+            ("listen:", json!(format!("127.0.0.1:{}", self.ports.client))),
+            ("http:", json!(format!("127.0.0.1:{}", self.ports.monitor))),
             ("store_dir:", json!(self.store())),
         ];
         let lines = file.lines().map(|line| {
@@ -160,16 +179,11 @@ impl Place {
     }
 }
 
-/// Where a server listens: 0 until it has told.
-#[derive(Clone, Copy, Default)]
+/// Where a server listens.
+#[derive(Clone, Copy)]
 pub(super) struct Ports {
     pub(super) client: u16,
     pub(super) monitor: u16,
-}
-
-/// The server's own form of "any free port".
-fn or_any(port: u16) -> i32 {
-    if port == 0 { -1 } else { port.into() }
 }
 
 /// A server's place among the servers of a cluster.

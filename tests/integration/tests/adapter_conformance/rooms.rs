@@ -205,7 +205,7 @@ async fn a_node_that_does_not_answer_is_named_when_sockets_are_fetched(
     nodes[2].gate.mute();
     let all = nodes[0].main().all();
     let found = all
-        .timeout(std::time::Duration::from_millis(200))
+        .timeout(std::time::Duration::from_secs(2))
         .fetch_sockets()
         .await;
     let mut ids: Vec<_> = found.sockets.into_iter().map(|s| s.id).collect();
