@@ -79,6 +79,8 @@ pub struct Counters {
     pub session_conflicts: Counter,
     /// Writes that this node had made before without hearing that they were stored.
     pub session_writes_found: Counter,
+    /// Tries of such reads and writes after the first one, whatever was wrong with it.
+    pub session_retries: Counter,
     /// Reads and writes that had no answer within their deadline.
     pub session_timeouts: Counter,
     /// Records that this release cannot read.

@@ -147,10 +147,11 @@ impl KvSessions {
 
     /// Waits before the next try, if there is time for one.
     async fn pause(&self, deadline: Instant, error: &cells::Error) -> Result<(), StoreError> {
-        tracing::debug!(%error, "a session's broker is asked again");
         if Instant::now() + PAUSE >= deadline {
             return Err(self.unreachable(error));
         }
+        tracing::debug!(%error, "a session's broker is asked again");
+        self.counters.session_retries.increment();
         sleep(PAUSE).await;
         Ok(())
     }

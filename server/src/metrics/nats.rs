@@ -118,7 +118,7 @@ const NODES: [Row; 13] = [
     }),
 ];
 
-const SESSIONS: [Row; 8] = [
+const SESSIONS: [Row; 9] = [
     ("nats_session_reads", "Sessions asked for", |n| {
         n.session_reads.get()
     }),
@@ -134,6 +134,11 @@ const SESSIONS: [Row; 8] = [
         "nats_session_writes_found",
         "Writes that had been stored unheard",
         |n| n.session_writes_found.get(),
+    ),
+    (
+        "nats_session_retries",
+        "Session reads and writes tried again",
+        |n| n.session_retries.get(),
     ),
     (
         "nats_session_timeouts",

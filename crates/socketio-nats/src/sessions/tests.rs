@@ -297,6 +297,7 @@ async fn a_write_whose_answer_was_late_is_found_by_its_second_try() {
     broker.server.cont();
     let stored = within("the second try", update).await.unwrap();
     assert_eq!(sessions.counters.session_writes_found.get(), 1);
+    assert!(sessions.counters.session_retries.get() >= 1);
     let (read, revision) = broker.sessions().get(key).await.unwrap();
     assert_eq!((read.owner, revision), (NodeId::new("b"), stored));
     assert!(sessions.update(key, stored, record()).await.is_ok());
